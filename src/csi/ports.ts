@@ -1,0 +1,131 @@
+/**
+ * What the CSI services need from the rest: stores (over proto/store.proto in production), the mounter and the block
+ * devices of this node. Errors are StoreErrors; src/csi/status.ts alone turns them into gRPC codes.
+ */
+
+export type VolumeId = string; // "<pool id>.<object id>", each 26 characters of base32
+export type SnapshotId = string; // the same form
+
+export interface StoreVolume {
+  readonly id: VolumeId;
+  readonly name: string;
+  readonly sizeBytes: number;
+  readonly createdAtMs: number;
+  readonly source: { readonly kind: 'volume' | 'snapshot'; readonly id: string } | null;
+  readonly attributes: Readonly<Record<string, string>>;
+  /** A front-end has it open, or a loop device is set up over it. */
+  readonly attached: boolean;
+}
+
+export interface StoreSnapshot {
+  readonly id: SnapshotId;
+  readonly name: string;
+  readonly sizeBytes: number;
+  readonly createdAtMs: number;
+  readonly sourceVolumeId: VolumeId;
+  readonly attributes: Readonly<Record<string, string>>;
+}
+
+export interface StorePool {
+  readonly id: string;
+  /** The topology value: which node the pool is on. */
+  readonly node: string;
+  readonly chunkSizeBytes: number;
+  readonly sizeBytes: number;
+  readonly usedBytes: number;
+  readonly freeBytes: number;
+  readonly provisionedBytes: number;
+  /** Overprovisioning ratio times size: the largest sum of volume sizes, and the largest single volume. */
+  readonly provisionLimitBytes: number;
+}
+
+/** One store, the owner of one pool. Every call is idempotent; `existed` tells that the name was there already, the
+ * caller compares parameters. Deleting what is gone succeeds. */
+export interface Store {
+  getPool(): Promise<StorePool>;
+  createVolume(request: CreateVolume): Promise<{ volume: StoreVolume; existed: boolean }>;
+  deleteVolume(id: VolumeId): Promise<void>;
+  getVolume(id: VolumeId): Promise<StoreVolume>; // not-found
+  listVolumes(): Promise<StoreVolume[]>;
+  resizeVolume(id: VolumeId, sizeBytes: number): Promise<StoreVolume>;
+  createSnapshot(request: CreateSnapshot): Promise<{ snapshot: StoreSnapshot; existed: boolean }>;
+  deleteSnapshot(id: SnapshotId): Promise<void>;
+  getSnapshot(id: SnapshotId): Promise<StoreSnapshot>; // not-found
+  listSnapshots(): Promise<StoreSnapshot[]>;
+}
+
+export interface CreateVolume {
+  readonly name: string;
+  readonly sizeBytes: number;
+  readonly source: { readonly kind: 'volume' | 'snapshot'; readonly id: string } | null;
+  readonly attributes: Readonly<Record<string, string>>;
+}
+
+export interface CreateSnapshot {
+  readonly name: string;
+  readonly sourceVolumeId: VolumeId;
+  readonly attributes: Readonly<Record<string, string>>;
+}
+
+/** The stores that a controller knows: a static list here, discovered in Kubernetes. */
+export interface StoreDirectory {
+  /** Every store; `unavailable` when one cannot be reached (a listing is never silently shorter). */
+  all(): Promise<readonly Store[]>;
+  /** The store of a pool, by the pool id in a volume or snapshot id; null when no such pool is known. */
+  ofPool(poolId: string): Promise<Store | null>;
+  /** The store on a node (topology value); null when there is none. */
+  ofNode(node: string): Promise<Store | null>;
+}
+
+/** Block devices on this node. */
+export interface NodeDevices {
+  /** Makes the volume a block device (idempotent). Returns its path, for instance /dev/loop7. */
+  attach(id: VolumeId): Promise<{ devicePath: string; sizeBytes: number; attributes: Readonly<Record<string, string>> }>;
+  /** Idempotent; succeeds when nothing is attached. */
+  detach(id: VolumeId): Promise<void>;
+  /** The path if it is attached, else null. */
+  find(id: VolumeId): Promise<string | null>;
+  /** Makes the device as large as the volume is now. Returns the size in bytes. */
+  grow(id: VolumeId): Promise<number>;
+}
+
+export type FileSystem = 'ext4' | 'xfs' | 'btrfs';
+
+export interface MountEntry {
+  readonly target: string;
+  readonly source: string;
+  readonly fileSystem: string;
+  readonly options: readonly string[];
+}
+
+export interface FileSystemStats {
+  readonly totalBytes: number;
+  readonly availableBytes: number;
+  readonly usedBytes: number;
+  readonly totalInodes: number;
+  readonly freeInodes: number;
+  readonly usedInodes: number;
+}
+
+/** File systems and mounts of this node. Every operation has a time limit; a hang is `unavailable`. */
+export interface Mounter {
+  /** What stands at the head of the device: a file system's name, another signature's name, or null when it is empty. */
+  probe(devicePath: string): Promise<string | null>;
+  /** Formats an empty device; refuses (failed-precondition) one that holds anything. */
+  format(devicePath: string, fileSystem: FileSystem, options: readonly string[]): Promise<void>;
+  /** Checks and repairs what a crash leaves (replays journals); btrfs of a clone gets its own fsid when `clone`. */
+  prepare(devicePath: string, fileSystem: FileSystem, options: { readonly clone: boolean }): Promise<void>;
+  /** Mounts; adds what the file system needs (nouuid for XFS). Creates the target folder. */
+  mount(devicePath: string, target: string, fileSystem: FileSystem, options: { readonly flags: readonly string[]; readonly readOnly: boolean }): Promise<void>;
+  /** Bind mount of a folder, or of a device node onto a file (created). */
+  bind(source: string, target: string, options: { readonly flags: readonly string[]; readonly readOnly: boolean; readonly block: boolean }): Promise<void>;
+  /** Unmounts every layer at the target and removes the empty folder or file; succeeds when nothing is there. */
+  unmount(target: string): Promise<void>;
+  /** The topmost mount at exactly this path, or null. */
+  find(target: string): Promise<MountEntry | null>;
+  /** Grows the mounted file system to its device; nothing to do is fine. */
+  grow(devicePath: string, mountPath: string, fileSystem: FileSystem): Promise<void>;
+  stats(path: string): Promise<FileSystemStats>;
+  /** Size in bytes of a block device. */
+  blockSize(devicePath: string): Promise<number>;
+}

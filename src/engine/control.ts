@@ -1,0 +1,88 @@
+/**
+ * The control calls of the engine: plain messages, so that they can cross a thread. Each is answered once what it says
+ * is durable, also when it says "there already" or "gone already".
+ */
+
+/** 26 characters of lower-case base32 (a-z, 2-7): 128 random bits. */
+export type ObjectId = string & { readonly __brand?: 'ObjectId' };
+
+export type ObjectKind = 'volume' | 'snapshot';
+
+/** A volume or a snapshot as the outside sees it. */
+export interface ObjectInfo {
+  readonly id: ObjectId;
+  readonly kind: ObjectKind;
+  /** Unique among the objects of its kind in this pool. */
+  readonly name: string;
+  readonly sizeBytes: number;
+  readonly createdAtMs: number;
+  /** The volume a snapshot was cut from, or the snapshot or volume a clone was made from. It may be deleted since. */
+  readonly sourceId: ObjectId | null;
+  readonly sourceKind: ObjectKind | null;
+  /** Objects with the same lineage descend from one volume that was created empty. */
+  readonly lineage: number;
+  /** What the creator wanted to remember, for instance the file system; compared by the caller when a name comes again. */
+  readonly attributes: Readonly<Record<string, string>>;
+}
+
+export type ControlRequest =
+  | { readonly kind: 'create'; readonly id: ObjectId; readonly name: string; readonly sizeBytes: number; readonly attributes: Readonly<Record<string, string>> }
+  | { readonly kind: 'snapshot'; readonly id: ObjectId; readonly name: string; readonly sourceId: ObjectId; readonly attributes: Readonly<Record<string, string>> }
+  /** sourceId names a snapshot or a volume; sizeBytes 0 means the source's. */
+  | { readonly kind: 'clone'; readonly id: ObjectId; readonly name: string; readonly sourceId: ObjectId; readonly sizeBytes: number; readonly attributes: Readonly<Record<string, string>> }
+  | { readonly kind: 'revert'; readonly id: ObjectId; readonly snapshotId: ObjectId; readonly safety: { readonly id: ObjectId; readonly name: string; readonly attributes: Readonly<Record<string, string>> } | null }
+  | { readonly kind: 'delete'; readonly id: ObjectId }
+  /** Grows a volume; the present size is fine, a smaller one is out-of-range. */
+  | { readonly kind: 'resize'; readonly id: ObjectId; readonly sizeBytes: number }
+  | { readonly kind: 'list' }
+  | { readonly kind: 'usage'; readonly id: ObjectId }
+  | { readonly kind: 'pool' }
+  | { readonly kind: 'check' }
+  /** Writes a checkpoint now; used before a clean stop. */
+  | { readonly kind: 'checkpoint' };
+
+/** Answer of create, snapshot, clone, revert and resize. `existed`: an object of this kind and name was there already
+ * and is described as it is; the caller compares. For revert, `object` is the volume and `safety` the safety snapshot. */
+export interface ObjectAnswer {
+  readonly object: ObjectInfo;
+  readonly existed: boolean;
+  readonly safety: ObjectInfo | null;
+}
+
+/** Space of one object, in bytes: slots times chunk size. */
+export interface Usage {
+  /** Slots that the object refers to. */
+  readonly usedBytes: number;
+  /** Of those, the ones nobody else refers to: what deleting it would free. */
+  readonly exclusiveBytes: number;
+}
+
+export interface PoolInfo {
+  readonly id: ObjectId;
+  readonly chunkSizeBytes: number;
+  /** What the slots can hold. */
+  readonly sizeBytes: number;
+  /** Slots referred to, times chunk size. Until the count after a start is over: an upper bound. */
+  readonly usedBytes: number;
+  /** Slots that a write can take now or after a flush. */
+  readonly freeBytes: number;
+  /** Sum of the sizes of all volumes. */
+  readonly provisionedBytes: number;
+  readonly volumes: number;
+  readonly snapshots: number;
+  /** The background count after a start is over. */
+  readonly counted: boolean;
+  /** Writes that wait because no slot is free. */
+  readonly parkedWrites: number;
+  readonly sequence: number;
+  readonly durableSequence: number;
+}
+
+/** What `check` found. An empty list of problems means: every count equals what the trees say. */
+export interface CheckReport {
+  readonly objects: number;
+  readonly pages: number;
+  readonly slotsUsed: number;
+  readonly problems: readonly string[];
+}
+

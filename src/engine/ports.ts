@@ -1,0 +1,90 @@
+/**
+ * What the engine needs from the world. Every port is passed in, so that tests can give simulated ones that
+ * drop, reorder and tear what was not synced.
+ *
+ * The engine runs on a thread that never returns to an event loop. So no port uses promises: a request carries a
+ * tag or a callback, and its completion is delivered by the thread's own loop.
+ */
+
+/**
+ * The pool's data or its record log: a range of bytes with a volatile cache. Offsets, lengths and memory offsets are
+ * multiples of 4,096. `memoryOffset` counts from the start of the shared memory. Operations complete in any order; each
+ * is reported once by `Engine.diskCompleted(tag, result)`, never from inside the call that issued it. `result` is the
+ * number of bytes (for `sync`: 0), or a negative errno.
+ */
+export interface Disk {
+  readonly sizeBytes: number;
+  read(offsetBytes: number, lengthBytes: number, memoryOffset: number, tag: number): void;
+  write(offsetBytes: number, lengthBytes: number, memoryOffset: number, tag: number): void;
+  /** Makes durable every write that was complete when this was issued. */
+  sync(tag: number): void;
+}
+
+/** One key-value change of a metadata transaction: `value` null removes the key. */
+export interface MetadataChange {
+  readonly table: MetadataTable;
+  /** An object number or a page number; 0 in the table `pool`. */
+  readonly key: number;
+  readonly value: Uint8Array | null;
+}
+export type MetadataTable = 'pool' | 'objects' | 'pages';
+
+export interface MetadataRow {
+  readonly key: number;
+  readonly value: Uint8Array;
+}
+
+/**
+ * The checkpoint: an ordered key-value store with atomic, durable transactions (LMDB). It lives on another thread;
+ * callbacks are run by the data thread's loop, never from inside the call. `error` names what the world did.
+ */
+export interface MetadataStore {
+  /** Makes what can be read durable first (a commit that a kill cut off can be readable and not durable), then reads
+   * the tables `pool` and `objects` whole. */
+  load(done: (error: Error | null, pool: Uint8Array | null, objects: readonly MetadataRow[]) => void): void;
+  /** One page, or null when there is none of that number. */
+  readPage(key: number, done: (error: Error | null, value: Uint8Array | null) => void): void;
+  /** Atomic, and durable when `done` is called without an error. The values must not be changed until then. */
+  commit(changes: readonly MetadataChange[], done: (error: Error | null) => void): void;
+}
+
+/**
+ * Memory that survives the death of this process, but not a reboot. `bytes` is the whole of it; the engine may use
+ * only [engineOffset, engineOffset + engineBytes). Request buffers of the front-end lie elsewhere in `bytes`.
+ */
+export interface SharedMemory {
+  readonly bytes: Uint8Array;
+  readonly engineOffset: number;
+  readonly engineBytes: number;
+}
+
+export interface Clock {
+  /** Milliseconds since the epoch. */
+  nowMs(): number;
+}
+
+export interface Random {
+  /** Fills `target` with random bytes. */
+  fill(target: Uint8Array): void;
+}
+
+/** What the engine tells its front-end. `errno` is 0 or a positive error number. Never called from inside `submit`
+ * of the same request for reads and writes that need the disk, but may be for those that do not. */
+export interface RequestListener {
+  completed(request: number, errno: number): void;
+  /**
+   * A write found no free slot and waits. The front-end may move its payload: it returns the new memory offset
+   * (or the old one), so that parked writes do not hold the buffers that other volumes need.
+   */
+  parked(request: number): number;
+}
+
+export interface EnginePorts {
+  readonly data: Disk;
+  readonly log: Disk;
+  readonly metadata: MetadataStore;
+  readonly memory: SharedMemory;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly listener: RequestListener;
+}
