@@ -1,0 +1,150 @@
+/**
+ * Files, locks, syncs and the ioctls of file systems and block devices that Node has no call for. What may block is
+ * asynchronous and has a time limit.
+ */
+import fs from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
+import { rawSystemCall, systemCall, systemCallAsync, systemCallNumber } from './libc.ts';
+import { Structure } from './structure.ts';
+import { SystemError, isSystemError } from './system-error.ts';
+
+export interface TimeLimit {
+  readonly timeoutMs: number;
+}
+
+/** Opens a file without the page cache (O_DIRECT), close-on-exec: offsets, lengths and memory must be multiples of the
+ * logical block size. For regular files only; a block device is opened with `openDevice`, which has a time limit. */
+export function openDirect(path: string, options: { readonly readOnly: boolean }): number {
+  const { O_RDONLY, O_RDWR, O_DIRECT } = fs.constants;
+  return fs.openSync(path, (options.readOnly ? O_RDONLY : O_RDWR) | O_DIRECT);
+}
+
+/** Opens a device, or anything whose open may wait for somebody; close-on-exec. The caller closes it. */
+export async function openDevice(
+  path: string,
+  options: TimeLimit & { readonly readOnly: boolean; readonly direct?: boolean; readonly exclusive?: boolean },
+): Promise<number> {
+  const { O_RDONLY, O_RDWR, O_DIRECT, O_EXCL } = fs.constants;
+  const flags =
+    (options.readOnly ? O_RDONLY : O_RDWR) | closeOnExec | (options.direct === true ? O_DIRECT : 0) | (options.exclusive === true ? O_EXCL : 0);
+  const name = new Structure(Buffer.byteLength(path) + 1);
+  name.bytes.set(Buffer.from(path));
+  return systemCallAsync('openat', [currentFolder, name.address, flags, 0], {
+    purpose: `open ${path}`,
+    timeoutMs: options.timeoutMs,
+    memory: name,
+    late: closeDescriptor,
+  });
+}
+
+/** Closes without a word: a descriptor that is closed twice is our bug, but no reason to lose a volume. */
+export function closeDescriptor(descriptor: number): void {
+  rawSystemCall(systemCallNumber('close'), descriptor, 0, 0, 0, 0, 0);
+}
+
+/** Closes off the event loop, for descriptors whose last close may wait for somebody. */
+export async function closeSlowly(descriptor: number, options: TimeLimit): Promise<void> {
+  await systemCallAsync('close', [descriptor], { purpose: `close descriptor ${descriptor}`, timeoutMs: options.timeoutMs });
+}
+
+/** Modes of fallocate(2), from linux/falloc.h. */
+export const Allocation = { preallocate: 0, punchHole: 0x03, zeroRange: 0x10, zeroRangeKeepSize: 0x11 } as const;
+export type AllocationMode = (typeof Allocation)[keyof typeof Allocation];
+
+/** fallocate(2): with `preallocate` the range holds space afterwards and the file is at least that long. */
+export async function allocate(
+  descriptor: number,
+  options: TimeLimit & { readonly offsetBytes: number; readonly lengthBytes: number; readonly mode: AllocationMode },
+): Promise<void> {
+  const parameters = [descriptor, options.mode, options.offsetBytes, options.lengthBytes];
+  await systemCallAsync('fallocate', parameters, { purpose: 'allocate space', timeoutMs: options.timeoutMs });
+}
+
+/**
+ * Takes the exclusive flock of an open file and says whether it got it. The lock belongs to the open file, so copies of
+ * the descriptor and I/O in flight on it hold it too; the kernel releases it with the last of them.
+ */
+export function tryLock(descriptor: number): boolean {
+  try {
+    systemCall('flock', descriptor, lockExclusive | lockNonBlocking);
+    return true;
+  } catch (error) {
+    if (isSystemError(error, 'EAGAIN', 'EWOULDBLOCK')) return false;
+    throw error;
+  }
+}
+
+/** Like `tryLock`, but asks again until `timeoutMs` have passed. A waiting flock could not be called off, so it polls. */
+export async function lock(descriptor: number, options: TimeLimit): Promise<boolean> {
+  const deadline = performance.now() + options.timeoutMs;
+  for (;;) {
+    if (tryLock(descriptor)) return true;
+    if (performance.now() >= deadline) return false;
+    await delay(lockPollMs);
+  }
+}
+
+/** Makes the file's data durable, and what is needed to read it. */
+export async function syncData(descriptor: number, options: TimeLimit): Promise<void> {
+  await systemCallAsync('fdatasync', [descriptor], { purpose: 'sync data', timeoutMs: options.timeoutMs });
+}
+
+/** Writes out everything of the file system that the descriptor lies on. */
+export async function syncFileSystem(descriptor: number, options: TimeLimit): Promise<void> {
+  await systemCallAsync('syncfs', [descriptor], { purpose: 'sync file system', timeoutMs: options.timeoutMs });
+}
+
+/** Blocks all changes of the file system until `thaw`; EBUSY when it is frozen already. */
+export async function freeze(descriptor: number, options: TimeLimit): Promise<void> {
+  const purpose = 'freeze file system';
+  await systemCallAsync('ioctl', [descriptor, ioctlFreeze], {
+    purpose,
+    timeoutMs: options.timeoutMs,
+    // The freeze that came too late must not stay.
+    late: () => void systemCallAsync('ioctl', [descriptor, ioctlThaw], { purpose: 'thaw file system', timeoutMs: options.timeoutMs }).catch(() => {}),
+  });
+}
+
+/** EINVAL when it is not frozen. */
+export async function thaw(descriptor: number, options: TimeLimit): Promise<void> {
+  await systemCallAsync('ioctl', [descriptor, ioctlThaw], { purpose: 'thaw file system', timeoutMs: options.timeoutMs });
+}
+
+/** The size in bytes of an open block device. The kernel answers at once, without asking the device. */
+export function blockDeviceSize(descriptor: number): number {
+  const size = new Structure(8);
+  systemCall('ioctl', descriptor, ioctlGetSize, size.address);
+  return Number(size.view.getBigUint64(0, true));
+}
+
+/** Reads at an offset off the event loop; answers the number of bytes. */
+export async function readAt(
+  descriptor: number,
+  target: Structure,
+  options: TimeLimit & { readonly offsetBytes: number },
+): Promise<number> {
+  return systemCallAsync('pread64', [descriptor, target.address, target.bytes.length, options.offsetBytes], {
+    purpose: 'read',
+    timeoutMs: options.timeoutMs,
+    memory: target,
+  });
+}
+
+/** Whether the descriptor is open in this process. */
+export function isOpen(descriptor: number): boolean {
+  const result = rawSystemCall(systemCallNumber('fcntl'), descriptor, getDescriptorFlags, 0, 0, 0, 0);
+  if (result < 0 && result !== -badDescriptor) throw new SystemError('fcntl', -result);
+  return result >= 0;
+}
+
+const closeOnExec = 0o2000000; // O_CLOEXEC
+const currentFolder = -100; // AT_FDCWD
+const lockExclusive = 2; // LOCK_EX
+const lockNonBlocking = 4; // LOCK_NB
+const lockPollMs = 10;
+const getDescriptorFlags = 1; // F_GETFD
+const badDescriptor = 9; // EBADF
+// linux/fs.h
+const ioctlFreeze = 0xc0045877; // FIFREEZE
+const ioctlThaw = 0xc0045878; // FITHAW
+const ioctlGetSize = 0x80081272; // BLKGETSIZE64
