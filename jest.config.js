@@ -1,0 +1,32 @@
+/**
+ * One jest project a layer of tests. `make test` runs the layers one after another by test/setup/run-tests.ts;
+ * `npx jest --selectProjects unit` runs one by hand (with NODE_OPTIONS=--experimental-vm-modules, as npm test sets it).
+ */
+const common = {
+  rootDir: import.meta.dirname,
+  testEnvironment: 'node',
+  extensionsToTreatAsEsm: ['.ts'],
+  transform: {
+    '^.+\\.ts$': [
+      '@swc/jest',
+      { jsc: { parser: { syntax: 'typescript' }, target: 'es2024' }, module: { type: 'es6' }, sourceMaps: 'inline' },
+    ],
+  },
+  modulePathIgnorePatterns: ['<rootDir>/dist/', '<rootDir>/.tools/'],
+  injectGlobals: false,
+};
+
+/** Folders of test/ that need the built command and the machine to themselves; everything else there is the unit layer. */
+const layersWithFolders = ['system', 'sanity', 'crash', 'e2e'];
+
+export default {
+  projects: [
+    {
+      ...common,
+      displayName: 'unit',
+      testMatch: ['<rootDir>/test/**/*.test.ts'],
+      testPathIgnorePatterns: layersWithFolders.map((layer) => `<rootDir>/test/${layer}/`),
+    },
+    ...layersWithFolders.map((layer) => ({ ...common, displayName: layer, testMatch: [`<rootDir>/test/${layer}/**/*.test.ts`] })),
+  ],
+};
