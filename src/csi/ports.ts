@@ -71,7 +71,8 @@ export interface CreateSnapshot {
 export interface StoreDirectory {
   /** Every store; `unavailable` when one cannot be reached (a listing is never silently shorter). */
   all(): Promise<readonly Store[]>;
-  /** The store of a pool, by the pool id in a volume or snapshot id; null when no such pool is known. */
+  /** The store of a pool, by the pool id in a volume or snapshot id. Null says that there is surely no such pool, so
+   * that what was in it is gone and may be forgotten; `unavailable` when that is not sure. */
   ofPool(poolId: string): Promise<Store | null>;
   /** The store on a node (topology value); null when there is none. */
   ofNode(node: string): Promise<Store | null>;
@@ -79,12 +80,17 @@ export interface StoreDirectory {
 
 /** Block devices on this node. */
 export interface NodeDevices {
-  /** Makes the volume a block device (idempotent). Returns its path, for instance /dev/loop7. */
+  /** Makes the volume a block device (idempotent), as large as the volume is now. Returns its path, for instance
+   * /dev/loop7. not-found when there is no such volume. A device left over from a store that is gone is not returned:
+   * the volume gets a working one. */
   attach(id: VolumeId): Promise<{ devicePath: string; sizeBytes: number; attributes: Readonly<Record<string, string>> }>;
   /** Idempotent; succeeds when nothing is attached. */
   detach(id: VolumeId): Promise<void>;
   /** The path if it is attached, else null. */
   find(id: VolumeId): Promise<string | null>;
+  /** The volume that a device belongs to, also when the device no longer works; null when it is none of ours or not
+   * set up. A loop device carries it in lo_file_name. */
+  owner(devicePath: string): Promise<VolumeId | null>;
   /** Makes the device as large as the volume is now. Returns the size in bytes. */
   grow(id: VolumeId): Promise<number>;
 }
@@ -93,8 +99,12 @@ export type FileSystem = 'ext4' | 'xfs' | 'btrfs';
 
 export interface MountEntry {
   readonly target: string;
+  /** The device: for a file system and for bind mounts of it, the path of its block device; for a device node bound
+   * onto a file, the path of that device ("/dev/loop7"), not "devtmpfs". */
   readonly source: string;
+  /** For a device node bound onto a file: "devtmpfs", or whatever carries the node. */
   readonly fileSystem: string;
+  /** In effect here: those of the mount itself and of its file system. "ro" is in it if either is read-only. */
   readonly options: readonly string[];
 }
 
@@ -111,10 +121,12 @@ export interface FileSystemStats {
 export interface Mounter {
   /** What stands at the head of the device: a file system's name, another signature's name, or null when it is empty. */
   probe(devicePath: string): Promise<string | null>;
-  /** Formats an empty device; refuses (failed-precondition) one that holds anything. */
+  /** Formats an empty device without discarding it first; refuses (failed-precondition) one that holds anything.
+   * `options` are more arguments of mkfs. */
   format(devicePath: string, fileSystem: FileSystem, options: readonly string[]): Promise<void>;
-  /** Checks and repairs what a crash leaves (replays journals); btrfs of a clone gets its own fsid when `clone`. */
-  prepare(devicePath: string, fileSystem: FileSystem, options: { readonly clone: boolean }): Promise<void>;
+  /** Checks and repairs what a crash leaves (replays journals). When `clone`, a btrfs gets `fileSystemId` (a UUID) as
+   * its fsid, unless it has that already: so a repeated call, also after a crash in the middle, does it once. */
+  prepare(devicePath: string, fileSystem: FileSystem, options: { readonly clone: boolean; readonly fileSystemId: string }): Promise<void>;
   /** Mounts; adds what the file system needs (nouuid for XFS). Creates the target folder. */
   mount(devicePath: string, target: string, fileSystem: FileSystem, options: { readonly flags: readonly string[]; readonly readOnly: boolean }): Promise<void>;
   /** Bind mount of a folder, or of a device node onto a file (created). */
@@ -123,8 +135,11 @@ export interface Mounter {
   unmount(target: string): Promise<void>;
   /** The topmost mount at exactly this path, or null. */
   find(target: string): Promise<MountEntry | null>;
+  /** Every mount of this process's mount namespace, bottom first. */
+  list(): Promise<readonly MountEntry[]>;
   /** Grows the mounted file system to its device; nothing to do is fine. */
   grow(devicePath: string, mountPath: string, fileSystem: FileSystem): Promise<void>;
+  /** Of the file system at this path; not-found when the path does not exist. */
   stats(path: string): Promise<FileSystemStats>;
   /** Size in bytes of a block device. */
   blockSize(devicePath: string): Promise<number>;
