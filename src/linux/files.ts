@@ -4,6 +4,7 @@
  */
 import fs from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
+import { closeAfterUses } from './descriptor-uses.ts';
 import { rawSystemCall, systemCall, systemCallAsync, systemCallNumber } from './libc.ts';
 import { Structure } from './structure.ts';
 import { SystemError, isSystemError } from './system-error.ts';
@@ -37,14 +38,23 @@ export async function openDevice(
   });
 }
 
-/** Closes without a word: a descriptor that is closed twice is our bug, but no reason to lose a volume. */
+/** Closes now, or after the last asynchronous call that uses the descriptor. Never fails: by close(2) the descriptor is
+ * gone whatever it answers. */
 export function closeDescriptor(descriptor: number): void {
-  rawSystemCall(systemCallNumber('close'), descriptor, 0, 0, 0, 0, 0);
+  closeAfterUses(descriptor, () => void rawSystemCall(systemCallNumber('close'), descriptor, 0, 0, 0, 0, 0));
 }
 
-/** Closes off the event loop, for descriptors whose last close may wait for somebody. */
+/** Closes off the event loop, for descriptors whose last close may wait for somebody (block devices write out what is
+ * cached). Rejects only when that takes too long; it goes on then. */
 export async function closeSlowly(descriptor: number, options: TimeLimit): Promise<void> {
-  await systemCallAsync('close', [descriptor], { purpose: `close descriptor ${descriptor}`, timeoutMs: options.timeoutMs });
+  const purpose = `close descriptor ${descriptor}`;
+  const close = (): Promise<unknown> => systemCallAsync('close', [descriptor], { purpose, timeoutMs: options.timeoutMs });
+  let closed: Promise<unknown> = Promise.resolve();
+  const now = closeAfterUses(descriptor, () => {
+    closed = close();
+    closed.catch(() => {});
+  });
+  if (now) await closed;
 }
 
 /** Modes of fallocate(2), from linux/falloc.h. */
@@ -57,7 +67,7 @@ export async function allocate(
   options: TimeLimit & { readonly offsetBytes: number; readonly lengthBytes: number; readonly mode: AllocationMode },
 ): Promise<void> {
   const parameters = [descriptor, options.mode, options.offsetBytes, options.lengthBytes];
-  await systemCallAsync('fallocate', parameters, { purpose: 'allocate space', timeoutMs: options.timeoutMs });
+  await systemCallAsync('fallocate', parameters, { purpose: 'allocate space', timeoutMs: options.timeoutMs, descriptors: [descriptor] });
 }
 
 /**
@@ -86,28 +96,29 @@ export async function lock(descriptor: number, options: TimeLimit): Promise<bool
 
 /** Makes the file's data durable, and what is needed to read it. */
 export async function syncData(descriptor: number, options: TimeLimit): Promise<void> {
-  await systemCallAsync('fdatasync', [descriptor], { purpose: 'sync data', timeoutMs: options.timeoutMs });
+  await systemCallAsync('fdatasync', [descriptor], { purpose: 'sync data', timeoutMs: options.timeoutMs, descriptors: [descriptor] });
 }
 
 /** Writes out everything of the file system that the descriptor lies on. */
 export async function syncFileSystem(descriptor: number, options: TimeLimit): Promise<void> {
-  await systemCallAsync('syncfs', [descriptor], { purpose: 'sync file system', timeoutMs: options.timeoutMs });
+  await systemCallAsync('syncfs', [descriptor], { purpose: 'sync file system', timeoutMs: options.timeoutMs, descriptors: [descriptor] });
 }
 
 /** Blocks all changes of the file system until `thaw`; EBUSY when it is frozen already. */
 export async function freeze(descriptor: number, options: TimeLimit): Promise<void> {
-  const purpose = 'freeze file system';
   await systemCallAsync('ioctl', [descriptor, ioctlFreeze], {
-    purpose,
+    purpose: 'freeze file system',
     timeoutMs: options.timeoutMs,
-    // The freeze that came too late must not stay.
-    late: () => void systemCallAsync('ioctl', [descriptor, ioctlThaw], { purpose: 'thaw file system', timeoutMs: options.timeoutMs }).catch(() => {}),
+    descriptors: [descriptor],
+    // A freeze that came too late must not stay.
+    late: () => void thaw(descriptor, options).catch(() => {}),
   });
 }
 
 /** EINVAL when it is not frozen. */
 export async function thaw(descriptor: number, options: TimeLimit): Promise<void> {
-  await systemCallAsync('ioctl', [descriptor, ioctlThaw], { purpose: 'thaw file system', timeoutMs: options.timeoutMs });
+  const { timeoutMs } = options;
+  await systemCallAsync('ioctl', [descriptor, ioctlThaw], { purpose: 'thaw file system', timeoutMs, descriptors: [descriptor] });
 }
 
 /** The size in bytes of an open block device. The kernel answers at once, without asking the device. */
@@ -126,8 +137,38 @@ export async function readAt(
   return systemCallAsync('pread64', [descriptor, target.address, target.bytes.length, options.offsetBytes], {
     purpose: 'read',
     timeoutMs: options.timeoutMs,
+    descriptors: [descriptor],
     memory: target,
   });
+}
+
+export interface FileStatus {
+  readonly sizeBytes: number;
+  /** The device number of the file system, as LOOP_GET_STATUS64 shows it (the kernel's new_encode_dev). */
+  readonly fileSystemDevice: number;
+}
+
+/**
+ * statx(2) of an open file, also one that is open as a path only. With `fresh`, a remote or FUSE file system is asked,
+ * and the kernel's own idea of the size is brought up to date; without, it answers from what it knows and waits for
+ * nobody (the size may then be old).
+ */
+export async function fileStatus(descriptor: number, options: TimeLimit & { readonly fresh: boolean }): Promise<FileStatus> {
+  const status = new Structure(256);
+  const name = new Structure(1);
+  const flags = emptyPath | (options.fresh ? forceSync : doNotSync);
+  await systemCallAsync('statx', [descriptor, name.address, flags, statusMask, status.address], {
+    purpose: 'get file status',
+    timeoutMs: options.timeoutMs,
+    descriptors: [descriptor],
+    memory: [status, name],
+  });
+  const major = status.view.getUint32(136, true);
+  const minor = status.view.getUint32(140, true);
+  return {
+    sizeBytes: Number(status.view.getBigUint64(40, true)),
+    fileSystemDevice: ((minor & 0xff) | (major << 8) | ((minor & ~0xff) << 12)) >>> 0,
+  };
 }
 
 /** Whether the descriptor is open in this process. */
@@ -144,6 +185,11 @@ const lockNonBlocking = 4; // LOCK_NB
 const lockPollMs = 10;
 const getDescriptorFlags = 1; // F_GETFD
 const badDescriptor = 9; // EBADF
+// linux/stat.h and linux/fcntl.h
+const emptyPath = 0x1000; // AT_EMPTY_PATH
+const forceSync = 0x2000; // AT_STATX_FORCE_SYNC
+const doNotSync = 0x4000; // AT_STATX_DONT_SYNC
+const statusMask = 0x7ff; // STATX_BASIC_STATS
 // linux/fs.h
 const ioctlFreeze = 0xc0045877; // FIFREEZE
 const ioctlThaw = 0xc0045878; // FITHAW

@@ -9,6 +9,7 @@
  */
 import koffi from 'koffi';
 import { StoreError } from '../util/errors.ts';
+import { beginUse, endUse } from './descriptor-uses.ts';
 import { SystemError } from './system-error.ts';
 
 const library = koffi.load('libc.so.6');
@@ -48,6 +49,7 @@ const numbers = {
   sendmsg: { x64: 46, arm64: 211 },
   setsockopt: { x64: 54, arm64: 208 },
   socket: { x64: 41, arm64: 198 },
+  statx: { x64: 332, arm64: 291 },
   syncfs: { x64: 306, arm64: 267 },
   write: { x64: 1, arm64: 64 },
 } as const;
@@ -78,12 +80,15 @@ export function systemCall(name: SystemCallName, ...parameters: readonly number[
 }
 
 export interface AsyncCallOptions {
+  /** Infinity waits as long as it takes. */
   readonly timeoutMs: number;
   /** What the call is done for, to name it in errors: "configure loop7". */
   readonly purpose: string;
   /** Whatever owns the memory behind the parameters: kept reachable until the kernel is done, also after a timeout. */
   readonly memory?: unknown;
-  /** Called if the call ends after its time was up: closes a descriptor that nobody waits for any more. */
+  /** The descriptors among the parameters: `closeDescriptor` and `closeSlowly` wait for the call. */
+  readonly descriptors?: readonly number[];
+  /** Called if the call succeeds after its time was up: undoes what nobody waits for any more. */
   readonly late?: (result: number) => void;
 }
 
@@ -92,19 +97,22 @@ export interface AsyncCallOptions {
  * time is up or too many earlier calls hang.
  */
 export function systemCallAsync(name: SystemCallName, parameters: readonly number[], options: AsyncCallOptions): Promise<number> {
-  if (stuck.calls >= maximumStuckCalls) {
+  if (options.timeoutMs !== Infinity && stuck.calls >= maximumStuckCalls) {
     const message = `${options.purpose}: refused, because ${stuck.calls} earlier system calls hang; see the kernel log, and restart this process once the devices answer`;
     return Promise.reject(new StoreError('unavailable', message));
   }
   const [a = 0, b = 0, c = 0, d = 0, e = 0, f = 0] = parameters;
+  const descriptors = options.descriptors ?? [];
+  beginUse(descriptors);
   return new Promise((resolve, reject) => {
     // The callback's closure holds `options`, and so the memory, until the kernel is done.
     let late = false;
-    const timer = setTimeout(() => {
+    const timeUp = (): void => {
       late = true;
       stuck.calls++;
       reject(new StoreError('unavailable', `${options.purpose}: ${name} did not end within ${options.timeoutMs} ms`));
-    }, options.timeoutMs);
+    };
+    const timer = options.timeoutMs === Infinity ? null : setTimeout(timeUp, options.timeoutMs);
     syscall.async(systemCallNumber(name), a, b, c, d, e, f, (failure: unknown, raw: number | bigint) => {
       // koffi carries the pool thread's errno over for as long as this callback runs.
       const errno = koffi.errno();
@@ -112,9 +120,11 @@ export function systemCallAsync(name: SystemCallName, parameters: readonly numbe
       if (late) {
         stuck.calls--;
         if (failure === null && result >= 0) options.late?.(result);
+        endUse(descriptors);
         return;
       }
-      clearTimeout(timer);
+      endUse(descriptors);
+      if (timer !== null) clearTimeout(timer);
       if (failure !== null) reject(new StoreError('unavailable', `${options.purpose}: ${name} could not be started`, { cause: failure }));
       else if (result === -1) reject(new SystemError(`${options.purpose}: ${name}`, errno));
       else resolve(result);
