@@ -1,0 +1,170 @@
+/**
+ * Which objects have a FUSE connection, and which of those are open. An attachment is the pair of descriptors of one
+ * unlisted FUSE mount, served by the data thread and kept by the keeper under `device/<object id>`. It is `attached` in
+ * the sense of everybody else only while its file is open, that is, while a loop device is set up over it.
+ *
+ * Invariants: the keeper has the descriptors before the data thread serves them, so that the death of this process at
+ * any point loses no connection that a loop device could stand on; and an attachment leaves the keeper only after the
+ * data thread has let go of it.
+ */
+import { randomInt } from 'node:crypto';
+import { assert } from '../util/assert.ts';
+import { StoreError } from '../util/errors.ts';
+import type { Logger } from '../util/log.ts';
+import type { ObjectId, ObjectInfo } from '../engine/control.ts';
+import { isObjectId } from './ids.ts';
+import type { DataDevices } from './control.ts';
+
+/** The keeper, as far as the store needs it: it holds copies of descriptors under a key, with a few words of text. */
+export interface DescriptorKeeper {
+  put(key: string, text: string, descriptors: readonly number[]): Promise<void>;
+  /** Null when the key is unknown. The descriptors belong to the caller. */
+  get(key: string): Promise<{ readonly text: string; readonly descriptors: readonly number[] } | null>;
+  remove(key: string): Promise<void>;
+  list(): Promise<readonly string[]>;
+}
+
+export interface FuseMounts {
+  create(options: { readonly source: string }): { readonly fuseDescriptor: number; readonly mountDescriptor: number };
+  close(descriptor: number): void;
+}
+
+export interface AttachmentPorts {
+  readonly devices: DataDevices;
+  readonly keeper: DescriptorKeeper;
+  readonly mounts: FuseMounts;
+  readonly log: Logger;
+}
+
+interface Attachment {
+  readonly objectId: ObjectId;
+  readonly connection: number;
+  readonly incarnation: number;
+  readonly readOnly: boolean;
+  readonly fuseDescriptor: number;
+  readonly mountDescriptor: number;
+}
+
+const KEY_PREFIX = 'device/';
+const LARGEST_INCARNATION = 2 ** 31;
+
+export function keeperKey(objectId: ObjectId): string {
+  return KEY_PREFIX + objectId;
+}
+
+export class Attachments {
+  readonly #ports: AttachmentPorts;
+  readonly #attachments = new Map<ObjectId, Attachment>();
+
+  constructor(ports: AttachmentPorts) {
+    this.#ports = ports;
+  }
+
+  /** Takes over what a predecessor left with the keeper. Objects that are gone since are dropped. */
+  async recover(objects: readonly ObjectInfo[]): Promise<void> {
+    const known = new Map(objects.map((object) => [object.id, object]));
+    for (const key of await this.#ports.keeper.list()) {
+      if (!key.startsWith(KEY_PREFIX)) continue;
+      const object = known.get(key.slice(KEY_PREFIX.length));
+      if (object === undefined) {
+        this.#ports.log.warn({ key }, 'the keeper holds a device of an object that is gone; dropped');
+        await this.#ports.keeper.remove(key);
+        continue;
+      }
+      const attachment = await this.#fetch(key, object.id);
+      this.#attachments.set(object.id, attachment);
+      await this.#ports.devices.add({ ...attachment, sizeBytes: object.sizeBytes });
+      this.#ports.log.info({ object: object.id, connection: attachment.connection }, 'took over a device');
+    }
+  }
+
+  /** Makes sure that the object can be set up as a loop device. The caller holds the object's device lock. */
+  async attach(object: ObjectInfo, options: { readonly source: string }): Promise<{ keeperKey: string; readOnly: boolean }> {
+    const existing = this.#attachments.get(object.id);
+    if (existing !== undefined) return { keeperKey: keeperKey(object.id), readOnly: existing.readOnly };
+    const attachment = this.#create(object, options.source);
+    this.#attachments.set(object.id, attachment);
+    try {
+      await this.#put(attachment);
+      await this.#ports.devices.add({ ...attachment, sizeBytes: object.sizeBytes });
+    } catch (error) {
+      await this.#drop(attachment);
+      throw error;
+    }
+    return { keeperKey: keeperKey(object.id), readOnly: attachment.readOnly };
+  }
+
+  /** Takes the connection down; succeeds when there is none, `in-use` while it is open. */
+  async detach(objectId: ObjectId): Promise<void> {
+    const attachment = this.#attachments.get(objectId);
+    if (attachment === undefined) return;
+    await this.#ports.devices.remove(attachment.connection);
+    await this.#drop(attachment);
+  }
+
+  /** Like `detach`, for calls that need the object to be unattached: `failed-precondition` while it is open. */
+  async release(objectId: ObjectId, options: { readonly what: string }): Promise<void> {
+    try {
+      await this.detach(objectId);
+    } catch (error) {
+      if (!(error instanceof StoreError) || error.code !== 'in-use') throw error;
+      throw new StoreError('failed-precondition', `${options.what} is attached to a block device; unmount and detach it first`, { cause: error });
+    }
+  }
+
+  /** The objects whose block device is open. */
+  async attached(): Promise<ReadonlySet<ObjectId>> {
+    if (this.#attachments.size === 0) return new Set();
+    const open = await this.#ports.devices.openConnections();
+    const ids = [...this.#attachments.values()].filter(({ connection }) => open.has(connection)).map(({ objectId }) => objectId);
+    return new Set(ids);
+  }
+
+  async resized(object: ObjectInfo): Promise<void> {
+    const attachment = this.#attachments.get(object.id);
+    if (attachment !== undefined) await this.#ports.devices.resize(attachment.connection, object.sizeBytes);
+  }
+
+  /** Gives a keeper that was started again everything that it must hold. */
+  async refill(): Promise<void> {
+    for (const attachment of this.#attachments.values()) await this.#put(attachment);
+  }
+
+  #create(object: ObjectInfo, source: string): Attachment {
+    const connection = this.#freeConnection();
+    const incarnation = randomInt(1, LARGEST_INCARNATION);
+    const mount = this.#ports.mounts.create({ source });
+    return { objectId: object.id, connection, incarnation, readOnly: object.kind === 'snapshot', ...mount };
+  }
+
+  #freeConnection(): number {
+    const taken = new Set([...this.#attachments.values()].map((attachment) => attachment.connection));
+    const { maximumConnections } = this.#ports.devices;
+    for (let connection = 0; connection < maximumConnections; connection++) if (!taken.has(connection)) return connection;
+    throw new StoreError('failed-precondition', `all ${maximumConnections} devices of this store are attached; detach one first`);
+  }
+
+  async #put(attachment: Attachment): Promise<void> {
+    const { objectId, connection, incarnation, readOnly, fuseDescriptor, mountDescriptor } = attachment;
+    const text = JSON.stringify({ connection, incarnation, readOnly });
+    await this.#ports.keeper.put(keeperKey(objectId), text, [fuseDescriptor, mountDescriptor]);
+  }
+
+  async #fetch(key: string, objectId: ObjectId): Promise<Attachment> {
+    assert(isObjectId(objectId), 'a known object has an id');
+    const entry = await this.#ports.keeper.get(key);
+    const [fuseDescriptor, mountDescriptor] = entry?.descriptors ?? [];
+    if (entry === null || fuseDescriptor === undefined || mountDescriptor === undefined) {
+      throw new StoreError('data-loss', `the keeper listed ${key} but does not hold its two descriptors`);
+    }
+    const { connection, incarnation, readOnly } = JSON.parse(entry.text) as { connection: number; incarnation: number; readOnly: boolean };
+    return { objectId, connection, incarnation, readOnly, fuseDescriptor, mountDescriptor };
+  }
+
+  async #drop(attachment: Attachment): Promise<void> {
+    this.#attachments.delete(attachment.objectId);
+    this.#ports.mounts.close(attachment.mountDescriptor);
+    this.#ports.mounts.close(attachment.fuseDescriptor);
+    await this.#ports.keeper.remove(keeperKey(attachment.objectId));
+  }
+}

@@ -1,0 +1,48 @@
+/**
+ * What the main thread of the store needs from the data thread: control calls of the engine, and the FUSE connections
+ * of its loop. Both are messages; the answers are durable when they come.
+ */
+import type { CheckReport, ControlRequest, ObjectAnswer, ObjectId, ObjectInfo, PoolInfo, Usage } from '../engine/control.ts';
+
+interface Answers {
+  create: ObjectAnswer;
+  snapshot: ObjectAnswer;
+  clone: ObjectAnswer;
+  revert: ObjectAnswer;
+  resize: ObjectAnswer;
+  delete: null;
+  list: readonly ObjectInfo[];
+  usage: Usage;
+  pool: PoolInfo;
+  check: CheckReport;
+  checkpoint: null;
+}
+export type ControlAnswer<Kind extends ControlRequest['kind']> = Answers[Kind];
+
+export interface EngineControl {
+  /** Fails with the engine's StoreError. */
+  call<Kind extends ControlRequest['kind']>(request: Extract<ControlRequest, { kind: Kind }>): Promise<ControlAnswer<Kind>>;
+}
+
+/** A FUSE connection that the data thread is to serve. `connection` is an index below the loop's number of devices;
+ * with `incarnation` it tells the requests in the shared arena apart, also after a restart. */
+export interface DeviceConnection {
+  readonly objectId: ObjectId;
+  readonly connection: number;
+  readonly incarnation: number;
+  readonly fuseDescriptor: number;
+  readonly sizeBytes: number;
+  readonly readOnly: boolean;
+}
+
+export interface DataDevices {
+  /** The number of connections that the loop can serve. */
+  readonly maximumConnections: number;
+  add(device: DeviceConnection): Promise<void>;
+  /** `in-use` while the FUSE file is open. */
+  remove(connection: number): Promise<void>;
+  /** The connections whose FUSE file is open. */
+  openConnections(): Promise<ReadonlySet<number>>;
+  /** Tells a connection its object's new size. */
+  resize(connection: number, sizeBytes: number): Promise<void>;
+}

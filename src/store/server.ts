@@ -1,0 +1,117 @@
+/**
+ * The gRPC edge of the store: proto/store.proto over a StoreService. Every call is logged with its duration; a failure
+ * leaves as a status, never with a stack.
+ */
+import { randomUUID } from 'node:crypto';
+import {
+  Server,
+  ServerCredentials,
+  type UntypedHandleCall,
+  type sendUnaryData,
+  type ServerDuplexStream,
+  type ServerUnaryCall,
+  type UntypedServiceImplementation,
+} from '@grpc/grpc-js';
+import { StoreError } from '../util/errors.ts';
+import type { Logger } from '../util/log.ts';
+import { toStatus } from './errors.ts';
+import { loadStoreProtocol, MAXIMUM_MESSAGE_BYTES, type NodeReplyMessage, type NodeRequestMessage, type StoreCallName, type StoreCalls } from './messages.ts';
+import type { NodeSessions, NodeSessionStream } from './node-sessions.ts';
+
+export type StoreHandlers = { [Name in StoreCallName]: (request: StoreCalls[Name]['request']) => Promise<StoreCalls[Name]['response']> };
+
+/** A server of the store's calls that is bound nowhere yet. */
+export function createStoreServer(options: { readonly service: StoreHandlers; readonly nodes: NodeSessions; readonly log: Logger }): Server {
+  const { service, nodes, log } = options;
+  const server = new Server({ 'grpc.max_receive_message_length': MAXIMUM_MESSAGE_BYTES });
+  const unary = <Name extends StoreCallName>(name: Name) => {
+    return (call: ServerUnaryCall<StoreCalls[Name]['request'], unknown>, done: sendUnaryData<StoreCalls[Name]['response']>): void => {
+      void answer(name, call.request, (request) => service[name](request), log).then(
+        (response) => done(null, response),
+        (error: unknown) => done(toStatus(error)),
+      );
+    };
+  };
+  const implementation: UntypedServiceImplementation = {
+    nodeSession: (call: ServerDuplexStream<NodeReplyMessage, NodeRequestMessage>) => serveNodeSession(call, nodes, log),
+  };
+  for (const name of CALL_NAMES) implementation[name] = unary(name) as UntypedHandleCall;
+  server.addService(loadStoreProtocol().service, implementation);
+  return server;
+}
+
+/** Binds a server to a gRPC target and serves. */
+export function bindServer(server: Server, target: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.bindAsync(target, ServerCredentials.createInsecure(), (error) => {
+      if (error === null) resolve();
+      else reject(new StoreError('unavailable', `cannot listen on ${target}: ${error.message}`, { cause: error }));
+    });
+  });
+}
+
+const CALL_NAMES: readonly StoreCallName[] = [
+  'getPool',
+  'createVolume',
+  'deleteVolume',
+  'getVolume',
+  'listVolumes',
+  'resizeVolume',
+  'revertVolume',
+  'createSnapshot',
+  'deleteSnapshot',
+  'getSnapshot',
+  'listSnapshots',
+  'attach',
+  'detach',
+  'getUsage',
+  'listUsage',
+  'check',
+];
+
+async function answer<Request, Response>(name: string, request: Request, serve: (request: Request) => Promise<Response>, log: Logger): Promise<Response> {
+  const requestId = randomUUID();
+  const startedMs = performance.now();
+  const about = { requestId, call: name, ...identity(request) };
+  try {
+    const response = await serve(request);
+    log.debug({ ...about, durationMs: since(startedMs) }, 'call');
+    return response;
+  } catch (error) {
+    const durationMs = since(startedMs);
+    if (error instanceof StoreError) log.info({ ...about, durationMs, code: error.code, reason: error.message }, 'call failed');
+    else log.error({ ...about, durationMs, err: error }, 'call failed by a bug');
+    throw error;
+  }
+}
+
+function serveNodeSession(call: ServerDuplexStream<NodeReplyMessage, NodeRequestMessage>, nodes: NodeSessions, log: Logger): void {
+  const session: NodeSessionStream = { send: (request) => void call.write(request) };
+  nodes.opened(session);
+  let open = true;
+  const close = (): void => {
+    if (!open) return;
+    open = false;
+    nodes.closed(session);
+    log.info('node session closed');
+  };
+  call.on('data', (reply: NodeReplyMessage) => {
+    if (reply.requestId === 0) log.info({ node: reply.node }, 'node session opened');
+    else nodes.replied(reply);
+  });
+  call.on('end', () => {
+    close();
+    call.end();
+  });
+  call.on('cancelled', close);
+  call.on('error', close);
+}
+
+function identity(request: unknown): Record<string, unknown> {
+  const { id, name } = request as { id?: string; name?: string };
+  return { ...(id === undefined ? {} : { object: id }), ...(name === undefined ? {} : { name }) };
+}
+
+function since(startedMs: number): number {
+  return Math.round((performance.now() - startedMs) * 10) / 10;
+}

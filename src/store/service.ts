@@ -1,0 +1,313 @@
+/**
+ * What a store does for its callers, without the wire: rules over the engine's control calls that concern more than one
+ * object. Locks and "never twice" live here, by name and by object, because several controllers may call at once.
+ *
+ * Sizes are in bytes and multiples of 4,096. Every call is idempotent; the answer of a call that finds its name taken
+ * says so and describes what is there, and the caller compares.
+ */
+import { randomBytes } from 'node:crypto';
+import { StoreError } from '../util/errors.ts';
+import type { Logger } from '../util/log.ts';
+import type { ObjectAnswer, ObjectId, ObjectInfo, ObjectKind, PoolInfo, Usage } from '../engine/control.ts';
+import type { Attachments } from './attachments.ts';
+import type { EngineControl } from './control.ts';
+import { newObjectId, objectIdIn, parseWireId, wireId } from './ids.ts';
+import type { AttachMessage, Attributes, CheckMessage, PoolMessage, StoreCalls, UsageMessage } from './messages.ts';
+import type { NodeSessions } from './node-sessions.ts';
+import { ObjectLocks, Turns } from './object-locks.ts';
+import { snapshotMessage, volumeMessage } from './object-messages.ts';
+
+export interface StoreServiceOptions {
+  readonly engine: EngineControl;
+  readonly attachments: Attachments;
+  readonly nodes: NodeSessions;
+  readonly poolId: ObjectId;
+  readonly node: string;
+  /** How many times the pool's size all volumes together may be large. */
+  readonly overprovisioningRatio: number;
+  /** Whether a cut of this volume shall freeze its file system, not only sync it. */
+  readonly freezes: (volume: ObjectInfo, cutAttributes: Attributes) => boolean;
+  readonly log: Logger;
+}
+
+const GRANULE_BYTES = 4096;
+const LONGEST_NAME_BYTES = 256;
+const MOST_ATTRIBUTES_BYTES = 2048;
+
+type Request<Name extends keyof StoreCalls> = StoreCalls[Name]['request'];
+type Response<Name extends keyof StoreCalls> = StoreCalls[Name]['response'];
+
+export class StoreService {
+  readonly #options: StoreServiceOptions;
+  readonly #engine: EngineControl;
+  readonly #locks = new ObjectLocks();
+  /** Between reading the sum of sizes and adding to it nobody else adds. */
+  readonly #provisioning = new Turns();
+
+  constructor(options: StoreServiceOptions) {
+    this.#options = options;
+    this.#engine = options.engine;
+  }
+
+  async getPool(): Promise<PoolMessage> {
+    const pool = await this.#engine.call({ kind: 'pool' });
+    return { ...pool, node: this.#options.node, provisionLimitBytes: this.#provisionLimitBytes(pool) };
+  }
+
+  async createVolume(request: Request<'createVolume'>): Promise<Response<'createVolume'>> {
+    const { name, sizeBytes, attributes } = request;
+    checkName(name);
+    checkAttributes(attributes);
+    checkSize(sizeBytes, { zeroAllowed: request.source !== null });
+    const source = request.source === null ? null : this.#sourceId(request.source);
+    const locks = { exclusive: [nameLock('volume', name)], shared: source === null ? [] : [objectLock(source.id)] };
+    return this.#locks.with(locks, async () => {
+      const objects = await this.#objects();
+      const existing = objects.find((object) => object.kind === 'volume' && object.name === name);
+      // A volume of that name needs no room; the engine is asked all the same, because its answer is durable.
+      const origin = source === null || existing !== undefined ? null : find(objects, source.id, source.kind, request.source?.id ?? '');
+      if (origin !== null && sizeBytes !== 0 && sizeBytes < origin.sizeBytes) {
+        throw new StoreError('out-of-range', `a volume of ${sizeBytes} bytes cannot hold its source of ${origin.sizeBytes} bytes`);
+      }
+      const create = async (): Promise<ObjectAnswer> => {
+        const id = newId();
+        if (source === null) return this.#engine.call({ kind: 'create', id, name, sizeBytes, attributes });
+        return this.#engine.call({ kind: 'clone', id, name, sourceId: source.id, sizeBytes, attributes });
+      };
+      const addedBytes = existing === undefined ? sizeBytes || (origin?.sizeBytes ?? 0) : 0;
+      const provision = (): Promise<ObjectAnswer> => this.#provision(addedBytes, { volumeBytes: addedBytes }, create);
+      const answer = origin?.kind === 'volume' ? await this.#cut(origin, attributes, provision) : await provision();
+      return { volume: await this.#volume(answer.object), existed: answer.existed };
+    });
+  }
+
+  async deleteVolume(request: Request<'deleteVolume'>): Promise<Response<'deleteVolume'>> {
+    return this.#delete(request.id, 'volume');
+  }
+
+  async getVolume(request: Request<'getVolume'>): Promise<Response<'getVolume'>> {
+    return this.#volume(await this.#object(request.id, 'volume'));
+  }
+
+  async listVolumes(): Promise<Response<'listVolumes'>> {
+    const [objects, attached] = await Promise.all([this.#objects(), this.#options.attachments.attached()]);
+    const { poolId } = this.#options;
+    const volumes = objects.filter((object) => object.kind === 'volume');
+    return { volumes: volumes.map((object) => volumeMessage(poolId, object, { attached: attached.has(object.id) })) };
+  }
+
+  async resizeVolume(request: Request<'resizeVolume'>): Promise<Response<'resizeVolume'>> {
+    checkSize(request.sizeBytes, { zeroAllowed: false });
+    const id = this.#id(request.id);
+    return this.#locks.with({ exclusive: [objectLock(id)] }, async () => {
+      const volume = await this.#object(request.id, 'volume');
+      const addedBytes = Math.max(0, request.sizeBytes - volume.sizeBytes);
+      const answer = await this.#provision(addedBytes, { volumeBytes: request.sizeBytes }, () =>
+        this.#engine.call({ kind: 'resize', id, sizeBytes: request.sizeBytes }),
+      );
+      await this.#options.attachments.resized(answer.object);
+      return this.#volume(answer.object);
+    });
+  }
+
+  async revertVolume(request: Request<'revertVolume'>): Promise<Response<'revertVolume'>> {
+    const id = this.#id(request.id);
+    const snapshotId = this.#id(request.snapshotId);
+    checkAttributes(request.safetyAttributes);
+    if (request.safetyName !== '') checkName(request.safetyName);
+    const name = request.safetyName === '' ? `before-revert-${newId()}` : request.safetyName;
+    const safety = request.discardPresentState ? null : { id: newId(), name, attributes: request.safetyAttributes };
+    const exclusive = [objectLock(id), deviceLock(id), ...(safety === null ? [] : [nameLock('snapshot', safety.name)])];
+    return this.#locks.with({ exclusive, shared: [objectLock(snapshotId)] }, async () => {
+      await this.#object(request.id, 'volume');
+      await this.#object(request.snapshotId, 'snapshot');
+      await this.#options.attachments.release(id, { what: `volume ${request.id}` });
+      const answer = await this.#engine.call({ kind: 'revert', id, snapshotId, safety });
+      return {
+        volume: await this.#volume(answer.object),
+        safety: answer.safety === null ? null : snapshotMessage(this.#options.poolId, answer.safety, { attached: false }),
+        existed: answer.existed,
+      };
+    });
+  }
+
+  async createSnapshot(request: Request<'createSnapshot'>): Promise<Response<'createSnapshot'>> {
+    const { name, attributes } = request;
+    checkName(name);
+    checkAttributes(attributes);
+    const sourceId = this.#id(request.sourceVolumeId);
+    return this.#locks.with({ exclusive: [nameLock('snapshot', name)], shared: [objectLock(sourceId)] }, async () => {
+      const objects = await this.#objects();
+      const existing = objects.find((object) => object.kind === 'snapshot' && object.name === name);
+      const cut = (): Promise<ObjectAnswer> => this.#engine.call({ kind: 'snapshot', id: newId(), name, sourceId, attributes });
+      const answer =
+        existing === undefined ? await this.#cut(find(objects, sourceId, 'volume', request.sourceVolumeId), attributes, cut) : await this.#existing(existing);
+      const attached = await this.#options.attachments.attached();
+      return { snapshot: snapshotMessage(this.#options.poolId, answer.object, { attached: attached.has(answer.object.id) }), existed: answer.existed };
+    });
+  }
+
+  async deleteSnapshot(request: Request<'deleteSnapshot'>): Promise<Response<'deleteSnapshot'>> {
+    return this.#delete(request.id, 'snapshot');
+  }
+
+  async getSnapshot(request: Request<'getSnapshot'>): Promise<Response<'getSnapshot'>> {
+    const object = await this.#object(request.id, 'snapshot');
+    const attached = await this.#options.attachments.attached();
+    return snapshotMessage(this.#options.poolId, object, { attached: attached.has(object.id) });
+  }
+
+  async listSnapshots(): Promise<Response<'listSnapshots'>> {
+    const [objects, attached] = await Promise.all([this.#objects(), this.#options.attachments.attached()]);
+    const { poolId } = this.#options;
+    const snapshots = objects.filter((object) => object.kind === 'snapshot');
+    return { snapshots: snapshots.map((object) => snapshotMessage(poolId, object, { attached: attached.has(object.id) })) };
+  }
+
+  async attach(request: Request<'attach'>): Promise<AttachMessage> {
+    const id = this.#id(request.id);
+    return this.#locks.with({ exclusive: [deviceLock(id)] }, async () => {
+      const object = find(await this.#objects(), id, null, request.id);
+      const { keeperKey, readOnly } = await this.#options.attachments.attach(object, { source: request.id });
+      return { keeperKey, readOnly, sizeBytes: object.sizeBytes, attributes: object.attributes };
+    });
+  }
+
+  async detach(request: Request<'detach'>): Promise<Response<'detach'>> {
+    const parsed = parseWireId(request.id);
+    if (parsed === null) return {};
+    const id = this.#id(request.id);
+    await this.#locks.with({ exclusive: [deviceLock(id)] }, () => this.#options.attachments.detach(id));
+    return {};
+  }
+
+  async getUsage(request: Request<'getUsage'>): Promise<UsageMessage> {
+    const usage = await this.#engine.call({ kind: 'usage', id: this.#id(request.id) });
+    return { id: request.id, ...usage };
+  }
+
+  async listUsage(): Promise<Response<'listUsage'>> {
+    const usages: UsageMessage[] = [];
+    for (const object of await this.#objects()) {
+      const usage = await this.#usageUnlessGone(object.id);
+      if (usage !== null) usages.push({ id: wireId(this.#options.poolId, object.id), ...usage });
+    }
+    return { usages };
+  }
+
+  async check(): Promise<CheckMessage> {
+    return this.#engine.call({ kind: 'check' });
+  }
+
+  /** Runs `create` if the pool's budget has room for `addedBytes` more, and nobody else adds meanwhile. */
+  #provision<Result>(addedBytes: number, options: { readonly volumeBytes: number }, create: () => Promise<Result>): Promise<Result> {
+    if (addedBytes === 0) return create();
+    return this.#provisioning.take(async () => {
+      const pool = await this.#engine.call({ kind: 'pool' });
+      const limitBytes = this.#provisionLimitBytes(pool);
+      if (options.volumeBytes > limitBytes) {
+        throw new StoreError('out-of-range', `a volume of ${options.volumeBytes} bytes is larger than the ${limitBytes} bytes that this pool may promise`);
+      }
+      if (pool.provisionedBytes + addedBytes > limitBytes) {
+        const leftBytes = Math.max(0, limitBytes - pool.provisionedBytes);
+        throw new StoreError('no-space', `the pool has promised ${pool.provisionedBytes} of ${limitBytes} bytes; ${leftBytes} are left, ${addedBytes} are asked for`);
+      }
+      return create();
+    });
+  }
+
+  #provisionLimitBytes(pool: PoolInfo): number {
+    const limit = Math.floor(pool.sizeBytes * this.#options.overprovisioningRatio);
+    return limit - (limit % GRANULE_BYTES);
+  }
+
+  /** A cut of a volume: when its block device is open, the node role writes out its file system first. */
+  async #cut<Result>(volume: ObjectInfo, attributes: Attributes, cut: () => Promise<Result>): Promise<Result> {
+    const attached = await this.#options.attachments.attached();
+    if (!attached.has(volume.id)) return cut();
+    const freeze = this.#options.freezes(volume, attributes);
+    return this.#options.nodes.beforeCut(wireId(this.#options.poolId, volume.id), { freeze }, cut);
+  }
+
+  /** Repeats the cut of a snapshot that exists: the engine answers with it as soon as it is durable. */
+  #existing(snapshot: ObjectInfo): Promise<ObjectAnswer> {
+    const { name, attributes, sourceId } = snapshot;
+    return this.#engine.call({ kind: 'snapshot', id: newId(), name, sourceId: sourceId ?? snapshot.id, attributes });
+  }
+
+  #delete(id: string, kind: ObjectKind): Promise<Record<string, never>> {
+    const parsed = parseWireId(id);
+    if (parsed === null) return Promise.resolve({});
+    const objectId = this.#id(id);
+    return this.#locks.with({ exclusive: [objectLock(objectId), deviceLock(objectId)] }, async () => {
+      const object = (await this.#objects()).find((candidate) => candidate.id === objectId);
+      // An object of the other kind is not the one that is meant, so that one is gone.
+      if (object !== undefined && object.kind !== kind) return {};
+      await this.#options.attachments.release(objectId, { what: `${kind} ${id}` });
+      await this.#engine.call({ kind: 'delete', id: objectId });
+      return {};
+    });
+  }
+
+  async #usageUnlessGone(id: ObjectId): Promise<Usage | null> {
+    try {
+      return await this.#engine.call({ kind: 'usage', id });
+    } catch (error) {
+      if (error instanceof StoreError && error.code === 'not-found') return null;
+      throw error;
+    }
+  }
+
+  #objects(): Promise<readonly ObjectInfo[]> {
+    return this.#engine.call({ kind: 'list' });
+  }
+
+  async #object(id: string, kind: ObjectKind): Promise<ObjectInfo> {
+    return find(await this.#objects(), this.#id(id), kind, id);
+  }
+
+  async #volume(object: ObjectInfo): Promise<Response<'getVolume'>> {
+    const attached = await this.#options.attachments.attached();
+    return volumeMessage(this.#options.poolId, object, { attached: attached.has(object.id) });
+  }
+
+  #id(id: string): ObjectId {
+    return objectIdIn(this.#options.poolId, id);
+  }
+
+  #sourceId(source: { kind: string; id: string }): { kind: ObjectKind; id: ObjectId } {
+    if (source.kind === 'KIND_UNSPECIFIED') throw new StoreError('invalid-argument', 'source.kind must be volume or snapshot');
+    return { kind: source.kind === 'KIND_VOLUME' ? 'volume' : 'snapshot', id: this.#id(source.id) };
+  }
+}
+
+function newId(): ObjectId {
+  return newObjectId(randomBytes);
+}
+
+function find(objects: readonly ObjectInfo[], id: ObjectId, kind: ObjectKind | null, shown: string): ObjectInfo {
+  const object = objects.find((candidate) => candidate.id === id && (kind === null || candidate.kind === kind));
+  if (object === undefined) throw new StoreError('not-found', `there is no ${kind ?? 'volume or snapshot'} ${shown}`);
+  return object;
+}
+
+const nameLock = (kind: ObjectKind, name: string): string => `the ${kind} name ${name}`;
+const objectLock = (id: ObjectId): string => `object ${id}`;
+const deviceLock = (id: ObjectId): string => `the device of ${id}`;
+
+function checkName(name: string): void {
+  const bytes = Buffer.byteLength(name);
+  if (bytes === 0 || bytes > LONGEST_NAME_BYTES) throw new StoreError('invalid-argument', `name must have 1 to ${LONGEST_NAME_BYTES} bytes, not ${bytes}`);
+}
+
+function checkSize(sizeBytes: number, options: { readonly zeroAllowed: boolean }): void {
+  if (sizeBytes === 0 && options.zeroAllowed) return;
+  if (!Number.isSafeInteger(sizeBytes) || sizeBytes <= 0 || sizeBytes % GRANULE_BYTES !== 0) {
+    throw new StoreError('invalid-argument', `size must be a positive multiple of ${GRANULE_BYTES} bytes, not ${sizeBytes}`);
+  }
+}
+
+function checkAttributes(attributes: Attributes): void {
+  const bytes = Buffer.byteLength(JSON.stringify(attributes));
+  if (bytes > MOST_ATTRIBUTES_BYTES) throw new StoreError('invalid-argument', `attributes take ${bytes} bytes, more than ${MOST_ATTRIBUTES_BYTES}`);
+}

@@ -1,0 +1,349 @@
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import type { Server } from '@grpc/grpc-js';
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { Attachments } from '../../src/store/attachments.ts';
+import { StoreClient } from '../../src/store/client.ts';
+import { StaticStoreDirectory } from '../../src/store/directory.ts';
+import type { NodeAction } from '../../src/store/messages.ts';
+import { NodeSessionClient } from '../../src/store/node-session-client.ts';
+import { NodeSessions } from '../../src/store/node-sessions.ts';
+import { bindServer, createStoreServer } from '../../src/store/server.ts';
+import { StoreService } from '../../src/store/service.ts';
+import { silentLogger } from '../../src/util/log.ts';
+import { eventually } from '../support/eventually.ts';
+import { FakeDataDevices, FakeKeeper, FakeMounts } from '../support/fake-data-devices.ts';
+import { FakeEngine } from '../support/fake-engine.ts';
+
+const MIB = 1 << 20;
+const log = silentLogger();
+
+class Store {
+  readonly engine: FakeEngine;
+  readonly devices = new FakeDataDevices();
+  readonly keeper = new FakeKeeper();
+  readonly mounts = new FakeMounts();
+  readonly nodes = new NodeSessions({ log, limitMs: 300 });
+  readonly attachments = new Attachments({ devices: this.devices, keeper: this.keeper, mounts: this.mounts, log });
+  readonly target: string;
+  readonly client: StoreClient;
+  readonly server: Server;
+
+  constructor(folder: string, options: { node?: string; poolId?: string; sizeBytes?: number } = {}) {
+    const { node = 'node-a', poolId = 'p'.repeat(26), sizeBytes = 100 * MIB } = options;
+    this.engine = new FakeEngine({ poolId, sizeBytes });
+    const service = new StoreService({
+      engine: this.engine,
+      attachments: this.attachments,
+      nodes: this.nodes,
+      poolId,
+      node,
+      overprovisioningRatio: 10,
+      freezes: (_, attributes) => attributes['freeze'] === 'true',
+      log,
+    });
+    this.server = createStoreServer({ service, nodes: this.nodes, log });
+    this.target = `unix://${path.join(folder, `${node}.sock`)}`;
+    this.client = new StoreClient({ target: this.target, timeoutMs: 2000 });
+  }
+
+  async start(): Promise<this> {
+    await bindServer(this.server, this.target);
+    return this;
+  }
+
+  stop(): void {
+    this.client.close();
+    this.server.forceShutdown();
+  }
+}
+
+let folder: string;
+let store: Store;
+beforeEach(async () => {
+  folder = fs.mkdtempSync(path.join(os.tmpdir(), 'chunkstore-service-'));
+  store = await new Store(folder).start();
+});
+afterEach(() => {
+  store.stop();
+  fs.rmSync(folder, { recursive: true, force: true });
+});
+
+const volume = (name: string, sizeBytes = MIB) => ({ name, sizeBytes, source: null, attributes: { fileSystem: 'ext4' } });
+
+async function created(name: string, sizeBytes = MIB) {
+  return (await store.client.createVolume(volume(name, sizeBytes))).volume;
+}
+
+describe('volumes and snapshots over the wire', () => {
+  test('a volume keeps what it was created with, and a second create of its name says so', async () => {
+    const first = await store.client.createVolume(volume('data'));
+    expect(first.existed).toBe(false);
+    expect(first.volume).toMatchObject({ name: 'data', sizeBytes: MIB, source: null, attributes: { fileSystem: 'ext4' }, attached: false });
+    expect(first.volume.id).toMatch(/^p{26}\.[a-z2-7]{26}$/);
+
+    const second = await store.client.createVolume(volume('data', 2 * MIB));
+    expect(second).toEqual({ existed: true, volume: first.volume });
+    expect(await store.client.getVolume(first.volume.id)).toEqual(first.volume);
+    expect(await store.client.listVolumes()).toEqual([first.volume]);
+  });
+
+  test('a snapshot, a clone of it and a clone of the live volume name their sources', async () => {
+    const source = await created('data');
+    const { snapshot } = await store.client.createSnapshot({ name: 's', sourceVolumeId: source.id, attributes: {} });
+    expect(snapshot).toMatchObject({ name: 's', sourceVolumeId: source.id, sizeBytes: MIB });
+    const restored = await store.client.createVolume({ ...volume('r', 0), source: { kind: 'snapshot', id: snapshot.id } });
+    const cloned = await store.client.createVolume({ ...volume('c', 2 * MIB), source: { kind: 'volume', id: source.id } });
+    expect(restored.volume).toMatchObject({ source: { kind: 'snapshot', id: snapshot.id }, sizeBytes: MIB });
+    expect(cloned.volume).toMatchObject({ source: { kind: 'volume', id: source.id }, sizeBytes: 2 * MIB, lineage: source.lineage });
+    expect(await store.client.listSnapshots()).toEqual([snapshot]);
+
+    await store.client.deleteVolume(source.id);
+    expect(await store.client.getSnapshot(snapshot.id)).toEqual(snapshot);
+  });
+
+  test('a restore smaller than its source is out-of-range', async () => {
+    const source = await created('data', 2 * MIB);
+    const clone = store.client.createVolume({ ...volume('c', MIB), source: { kind: 'volume', id: source.id } });
+    await expect(clone).rejects.toMatchObject({ name: 'StoreError', code: 'out-of-range' });
+  });
+
+  test('what is unknown is not found, but deleting it succeeds', async () => {
+    const gone = `${'p'.repeat(26)}.${'a'.repeat(26)}`;
+    await expect(store.client.getVolume(gone)).rejects.toMatchObject({ code: 'not-found' });
+    await expect(store.client.getSnapshot('nonsense')).rejects.toMatchObject({ code: 'not-found' });
+    await expect(store.client.createSnapshot({ name: 's', sourceVolumeId: gone, attributes: {} })).rejects.toMatchObject({ code: 'not-found' });
+    await store.client.deleteVolume(gone);
+    await store.client.deleteSnapshot('nonsense');
+  });
+
+  test('deleting a volume by the call for snapshots leaves it alone', async () => {
+    const { id } = await created('data');
+    await store.client.deleteSnapshot(id);
+    expect(await store.client.getVolume(id)).toMatchObject({ name: 'data' });
+  });
+
+  test('names and sizes are checked', async () => {
+    await expect(store.client.createVolume(volume(''))).rejects.toMatchObject({ code: 'invalid-argument' });
+    await expect(store.client.createVolume(volume('x', 0))).rejects.toMatchObject({ code: 'invalid-argument' });
+    await expect(store.client.createVolume(volume('x', 4097))).rejects.toMatchObject({ code: 'invalid-argument' });
+  });
+
+  test('one volume beyond the overprovisioning limit is out-of-range, the sum is no-space', async () => {
+    await expect(store.client.createVolume(volume('huge', 1001 * MIB))).rejects.toMatchObject({ code: 'out-of-range' });
+    const half = await created('half', 500 * MIB);
+    await expect(store.client.createVolume(volume('more', 501 * MIB))).rejects.toMatchObject({ code: 'no-space' });
+    await expect(store.client.resizeVolume(half.id, 1001 * MIB)).rejects.toMatchObject({ code: 'out-of-range' });
+    expect(await store.client.resizeVolume(half.id, 1000 * MIB)).toMatchObject({ sizeBytes: 1000 * MIB });
+    expect((await store.client.createVolume(volume('half', 500 * MIB))).existed).toBe(true);
+  });
+
+  test('creates at the same time do not overrun the limit together', async () => {
+    const results = await Promise.allSettled(['a', 'b', 'c'].map((name) => created(name, 400 * MIB)));
+    expect(results.filter((result) => result.status === 'fulfilled')).toHaveLength(2);
+    expect((await store.client.getPool()).provisionedBytes).toBe(800 * MIB);
+  });
+
+  test('the same name while a create runs is busy', async () => {
+    let release = (): void => {};
+    const held = new Promise<void>((resolve) => (release = resolve));
+    store.engine.before = (request) => (request.kind === 'create' ? held : Promise.resolve());
+    const first = created('data');
+    await eventually('the create runs', () => store.engine.calls.some((call) => call.kind === 'create'));
+    await expect(created('data')).rejects.toMatchObject({ code: 'busy' });
+    release();
+    await first;
+  });
+
+  test('a bug in the store reaches the caller without its words', async () => {
+    store.engine.before = () => Promise.reject(new TypeError('secret at /somewhere.ts:1'));
+    const error = await store.client.getPool().then(
+      () => null,
+      (reason: Error) => reason,
+    );
+    expect(error?.name).toBe('Error');
+    expect(error?.message).not.toContain('secret');
+  });
+
+  test('a store that is away is unavailable', async () => {
+    const away = new StoreClient({ target: `unix://${folder}/nobody.sock`, timeoutMs: 500 });
+    await expect(away.getPool()).rejects.toMatchObject({ code: 'unavailable' });
+    away.close();
+  });
+});
+
+describe('revert', () => {
+  test('keeps the present state as a listed snapshot unless told otherwise', async () => {
+    const { id } = await created('data');
+    const { snapshot } = await store.client.createSnapshot({ name: 's', sourceVolumeId: id, attributes: {} });
+    const answer = await store.client.revertVolume({ id, snapshotId: snapshot.id, safety: { name: '', attributes: { why: 'test' } } });
+    expect(answer.safety).toMatchObject({ sourceVolumeId: id, attributes: { why: 'test' }, name: expect.stringContaining('before-revert-') });
+    expect(await store.client.listSnapshots()).toHaveLength(2);
+
+    expect((await store.client.revertVolume({ id, snapshotId: snapshot.id, safety: null })).safety).toBeNull();
+    expect(await store.client.listSnapshots()).toHaveLength(2);
+  });
+
+  test('of an attached volume is refused', async () => {
+    const { id } = await created('data');
+    const { snapshot } = await store.client.createSnapshot({ name: 's', sourceVolumeId: id, attributes: {} });
+    await store.client.attach(id);
+    store.devices.openObject(id.split('.')[1]!);
+    await expect(store.client.revertVolume({ id, snapshotId: snapshot.id, safety: null })).rejects.toMatchObject({ code: 'failed-precondition' });
+    store.devices.closeAll();
+    await store.client.revertVolume({ id, snapshotId: snapshot.id, safety: null });
+    expect(store.keeper.entries.size).toBe(0);
+  });
+});
+
+describe('attachments', () => {
+  test('attach is idempotent, keeps the descriptors with the keeper, and detach gives everything back', async () => {
+    const { id } = await created('data');
+    const answer = await store.client.attach(id);
+    expect(answer).toMatchObject({ keeperKey: `device/${id.split('.')[1]}`, sizeBytes: MIB, readOnly: false, attributes: { fileSystem: 'ext4' } });
+    expect(await store.client.attach(id)).toEqual(answer);
+    expect(store.devices.served.size).toBe(1);
+    expect(store.keeper.entries.size).toBe(1);
+    expect((await store.client.getVolume(id)).attached).toBe(false);
+
+    store.devices.openObject(id.split('.')[1]!);
+    expect((await store.client.getVolume(id)).attached).toBe(true);
+    await expect(store.client.detach(id)).rejects.toMatchObject({ code: 'in-use' });
+    await expect(store.client.deleteVolume(id)).rejects.toMatchObject({ code: 'failed-precondition' });
+
+    store.devices.closeAll();
+    await store.client.detach(id);
+    await store.client.detach(id);
+    expect([store.devices.served.size, store.keeper.entries.size, store.mounts.open.size]).toEqual([0, 0, 0]);
+  });
+
+  test('a snapshot attaches read-only', async () => {
+    const { id } = await created('data');
+    const { snapshot } = await store.client.createSnapshot({ name: 's', sourceVolumeId: id, attributes: {} });
+    expect((await store.client.attach(snapshot.id)).readOnly).toBe(true);
+  });
+
+  test('a growth reaches the device of an attached volume', async () => {
+    const { id } = await created('data');
+    await store.client.attach(id);
+    await store.client.resizeVolume(id, 2 * MIB);
+    expect([...store.devices.served.values()][0]?.sizeBytes).toBe(2 * MIB);
+  });
+
+  test('more devices than the loop can serve are refused', async () => {
+    for (const name of ['a', 'b', 'c', 'd']) await store.client.attach((await created(name)).id);
+    await expect(store.client.attach((await created('e')).id)).rejects.toMatchObject({ code: 'failed-precondition' });
+  });
+
+  test('a failed attach leaves nothing behind', async () => {
+    const { id } = await created('data');
+    store.keeper.put = () => Promise.reject(new Error('keeper is away'));
+    await expect(store.client.attach(id)).rejects.toThrow();
+    expect([store.devices.served.size, store.mounts.open.size]).toEqual([0, 0]);
+  });
+
+  test('a successor takes over what the keeper holds and drops what is gone', async () => {
+    const kept = await created('kept');
+    await store.client.attach(kept.id);
+    const before = [...store.devices.served.values()];
+    await store.keeper.put(`device/${'z'.repeat(26)}`, '{}', [1, 2]);
+
+    const devices = new FakeDataDevices();
+    const successor = new Attachments({ devices, keeper: store.keeper, mounts: store.mounts, log });
+    await successor.recover([...store.engine.objects.values()]);
+    expect([...devices.served.values()]).toEqual(before.map((device) => expect.objectContaining(device)));
+    expect([...store.keeper.entries.keys()]).toEqual([`device/${kept.id.split('.')[1]}`]);
+  });
+});
+
+describe('node sessions', () => {
+  const performed: [NodeAction, string][] = [];
+  function session(perform: (action: NodeAction, id: string) => Promise<void>): NodeSessionClient {
+    performed.length = 0;
+    return new NodeSessionClient({
+      node: 'node-a',
+      open: () => store.client.nodeSession(),
+      perform: async (action, id) => {
+        performed.push([action, id]);
+        await perform(action, id);
+      },
+      log,
+      retryMs: 20,
+    });
+  }
+  async function attachedVolume(): Promise<string> {
+    const { id } = await created('data');
+    await store.client.attach(id);
+    store.devices.openObject(id.split('.')[1]!);
+    return id;
+  }
+
+  test('a cut of an open volume is preceded by a sync, of a closed one by nothing', async () => {
+    const node = session(async () => {});
+    await eventually('the session opens', () => store.nodes.connected);
+    const closed = await created('closed');
+    await store.client.createSnapshot({ name: 'c', sourceVolumeId: closed.id, attributes: {} });
+    expect(performed).toEqual([]);
+    const id = await attachedVolume();
+    await store.client.createSnapshot({ name: 's', sourceVolumeId: id, attributes: {} });
+    await store.client.createVolume({ ...volume('clone'), source: { kind: 'volume', id } });
+    expect(performed).toEqual([
+      ['ACTION_SYNC', id],
+      ['ACTION_SYNC', id],
+    ]);
+    node.close();
+  });
+
+  test('a freeze is undone after the cut', async () => {
+    const node = session(async () => {});
+    await eventually('the session opens', () => store.nodes.connected);
+    const id = await attachedVolume();
+    await store.client.createSnapshot({ name: 's', sourceVolumeId: id, attributes: { freeze: 'true' } });
+    await eventually('the thaw', () => performed.length === 2);
+    expect(performed).toEqual([
+      ['ACTION_FREEZE', id],
+      ['ACTION_THAW', id],
+    ]);
+    node.close();
+  });
+
+  test('the cut goes on without a node, with a failing one and with one that hangs', async () => {
+    const id = await attachedVolume();
+    await store.client.createSnapshot({ name: 'nobody', sourceVolumeId: id, attributes: {} });
+    const failing = session(() => Promise.reject(new Error('not today')));
+    await eventually('the session opens', () => store.nodes.connected);
+    await store.client.createSnapshot({ name: 'failing', sourceVolumeId: id, attributes: {} });
+    failing.close();
+    await eventually('the session closes', () => !store.nodes.connected);
+    const hanging = session(() => new Promise(() => {}));
+    await eventually('the session opens', () => store.nodes.connected);
+    await store.client.createSnapshot({ name: 'hanging', sourceVolumeId: id, attributes: {} });
+    hanging.close();
+    expect(await store.client.listSnapshots()).toHaveLength(3);
+  });
+});
+
+describe('directory', () => {
+  test('finds stores by node and by pool, and does not answer while one that may own the pool is away', async () => {
+    const other = new Store(folder, { node: 'node-b', poolId: 'q'.repeat(26) });
+    const directory = new StaticStoreDirectory(
+      [
+        { node: 'node-a', target: store.target },
+        { node: 'node-b', target: other.target },
+      ],
+      (address) => new StoreClient({ target: address.target, timeoutMs: 300 }),
+    );
+    expect((await directory.ofPool('p'.repeat(26)))?.target).toBe(store.target);
+    await expect(directory.ofPool('q'.repeat(26))).rejects.toMatchObject({ code: 'unavailable' });
+    await expect(directory.all()).rejects.toMatchObject({ code: 'unavailable' });
+    await other.start();
+    await eventually('the store is found', async () => (await directory.ofPool('q'.repeat(26)).catch(() => null))?.target === other.target);
+    expect(await directory.ofPool('r'.repeat(26))).toBeNull();
+    expect((await directory.ofNode('node-b'))?.target).toBe(other.target);
+    expect(await directory.ofNode('node-c')).toBeNull();
+    expect(await directory.all()).toHaveLength(2);
+    directory.close();
+    other.stop();
+  });
+});

@@ -1,0 +1,113 @@
+/**
+ * The engine's control calls over plain maps, without data: for tests of everything above the engine. `usage` counts one
+ * chunk an object; `before` can delay or fail a call.
+ */
+import type { ControlRequest, ObjectAnswer, ObjectId, ObjectInfo, PoolInfo } from '../../src/engine/control.ts';
+import type { ControlAnswer, EngineControl } from '../../src/store/control.ts';
+import { StoreError } from '../../src/util/errors.ts';
+
+export class FakeEngine implements EngineControl {
+  readonly poolId: ObjectId;
+  readonly sizeBytes: number;
+  readonly objects = new Map<ObjectId, ObjectInfo>();
+  /** Every call that was made, in order. */
+  readonly calls: ControlRequest[] = [];
+  before: (request: ControlRequest) => Promise<void> = async () => {};
+  #lineages = 0;
+  #sequence = 0;
+
+  constructor(options: { readonly poolId?: ObjectId; readonly sizeBytes?: number } = {}) {
+    this.poolId = options.poolId ?? 'p'.repeat(26);
+    this.sizeBytes = options.sizeBytes ?? 1 << 30;
+  }
+
+  async call<Kind extends ControlRequest['kind']>(request: Extract<ControlRequest, { kind: Kind }>): Promise<ControlAnswer<Kind>> {
+    this.calls.push(request);
+    await this.before(request);
+    return this.#serve(request) as ControlAnswer<Kind>;
+  }
+
+  #serve(request: ControlRequest): unknown {
+    switch (request.kind) {
+      case 'create':
+        return this.#add({ ...request, kind: 'volume', sourceId: null, sourceKind: null, lineage: ++this.#lineages });
+      case 'snapshot': {
+        const source = this.#get(request.sourceId);
+        return this.#add({ ...request, kind: 'snapshot', sourceKind: 'volume', sizeBytes: source.sizeBytes, lineage: source.lineage });
+      }
+      case 'clone': {
+        const source = this.#get(request.sourceId);
+        const sizeBytes = request.sizeBytes === 0 ? source.sizeBytes : request.sizeBytes;
+        if (sizeBytes < source.sizeBytes) throw new StoreError('out-of-range', 'a clone is not smaller than its source');
+        return this.#add({ ...request, kind: 'volume', sizeBytes, sourceKind: source.kind, lineage: source.lineage });
+      }
+      case 'revert':
+        return this.#revert(request);
+      case 'delete':
+        this.objects.delete(request.id);
+        return null;
+      case 'resize': {
+        const volume = this.#get(request.id);
+        if (request.sizeBytes < volume.sizeBytes) throw new StoreError('out-of-range', 'a volume does not shrink');
+        const object = { ...volume, sizeBytes: request.sizeBytes };
+        this.objects.set(object.id, object);
+        return { object, existed: true, safety: null };
+      }
+      case 'list':
+        return [...this.objects.values()];
+      case 'usage':
+        this.#get(request.id);
+        return { usedBytes: 65536, exclusiveBytes: 65536 };
+      case 'pool':
+        return this.#pool();
+      case 'check':
+        return { objects: this.objects.size, pages: 0, slotsUsed: 0, problems: [] };
+      case 'checkpoint':
+        return null;
+    }
+  }
+
+  #revert(request: Extract<ControlRequest, { kind: 'revert' }>): ObjectAnswer {
+    const volume = this.#get(request.id);
+    this.#get(request.snapshotId);
+    if (request.safety === null) return { object: volume, existed: false, safety: null };
+    const answer = this.#add({ ...request.safety, kind: 'snapshot', sizeBytes: volume.sizeBytes, sourceId: volume.id, sourceKind: 'volume', lineage: volume.lineage });
+    return { object: volume, existed: answer.existed, safety: answer.object };
+  }
+
+  #add(wanted: Omit<ObjectInfo, 'createdAtMs'>): ObjectAnswer {
+    for (const object of this.objects.values()) {
+      if (object.kind === wanted.kind && object.name === wanted.name) return { object, existed: true, safety: null };
+    }
+    const { id, kind, name, sizeBytes, sourceId, sourceKind, lineage, attributes } = wanted;
+    const object: ObjectInfo = { id, kind, name, sizeBytes, createdAtMs: 1_700_000_000_000 + ++this.#sequence, sourceId, sourceKind, lineage, attributes };
+    this.objects.set(id, object);
+    return { object, existed: false, safety: null };
+  }
+
+  #get(id: ObjectId): ObjectInfo {
+    const object = this.objects.get(id);
+    if (object === undefined) throw new StoreError('not-found', `there is no object ${id}`);
+    return object;
+  }
+
+  #pool(): PoolInfo {
+    const objects = [...this.objects.values()];
+    const volumes = objects.filter((object) => object.kind === 'volume');
+    const usedBytes = objects.length * 65536;
+    return {
+      id: this.poolId,
+      chunkSizeBytes: 65536,
+      sizeBytes: this.sizeBytes,
+      usedBytes,
+      freeBytes: this.sizeBytes - usedBytes,
+      provisionedBytes: volumes.reduce((sum, volume) => sum + volume.sizeBytes, 0),
+      volumes: volumes.length,
+      snapshots: objects.length - volumes.length,
+      counted: true,
+      parkedWrites: 0,
+      sequence: this.#sequence,
+      durableSequence: this.#sequence,
+    };
+  }
+}
