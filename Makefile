@@ -1,0 +1,52 @@
+# Everything a developer runs. Each target sets up what it needs; nothing but make, a shell and npm must be there before.
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+# npm itself runs on the machine's Node, because it replaces ours; all else runs on ours.
+machine_path := $(PATH)
+export PATH := $(CURDIR)/node_modules/node/bin:$(CURDIR)/node_modules/.bin:$(PATH)
+
+installed := node_modules/.installed
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(installed): package.json package-lock.json .npmrc test/setup/npm.sh
+	@PATH="$(machine_path)" sh test/setup/npm.sh
+	@touch $@
+
+.PHONY: build
+build: $(installed) ## install the npm packages and compile to dist/; then bin/chunkstore runs
+	@tsc -p .
+
+.PHONY: tools
+tools: ## install or build the programs that tests need: Debian packages (as root) and csi-sanity
+	@sh test/setup/debian-packages.sh
+	@sh test/setup/csi-sanity.sh
+
+.PHONY: test
+test: build tools ## run all tests, layer by layer; LAYERS="unit system" runs some of them
+	@node test/setup/run-tests.ts $(LAYERS)
+
+.PHONY: lint
+lint: $(installed) ## oxlint (with the direction of dependency), types of src and test, format
+	@npm run --silent lint
+
+.PHONY: format
+format: $(installed) ## format all files
+	@npm run --silent format
+
+.PHONY: demo
+demo: build ## show the whole path on this machine: volumes, snapshots, clones, revert (as root)
+	@sh test/setup/debian-packages.sh
+	@node test/demo/demo.ts
+
+.PHONY: bench
+bench: build ## measure snapshots, and random I/O beside a plain loop device (as root)
+	@sh test/setup/debian-packages.sh
+	@node test/bench/bench.ts
+
+.PHONY: clean
+clean: ## remove what was built and installed here
+	rm -rf dist .tools node_modules
