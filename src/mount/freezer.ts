@@ -1,0 +1,111 @@
+/**
+ * The helper process that freezes one file system for a moment (role `freezer`). It exists so that nothing can leave a
+ * volume frozen: it thaws when its standard input ends (its starter is done, or dead), on SIGTERM, and after a time
+ * limit, whichever comes first, and it does not end before. It speaks in lines on standard output:
+ *
+ *   syncing, freezing      what it is about to do, so that its starter knows what may be left if it is killed
+ *   frozen                 it is; the cut may be made until "thawed"
+ *   busy                   it was frozen already, by somebody else's fsfreeze, which stays as it is
+ *   abandoned              its starter went, or the limit came, before it was frozen; it is not frozen now
+ *   failed: <reason>       it could not be frozen
+ *   thawed, thawed early   the end of `frozen`; early: somebody else thawed it meanwhile, so the cut may not be clean
+ */
+import { freeze, syncFileSystem, thaw } from '../linux/files.ts';
+import { isSystemError } from '../linux/system-error.ts';
+import { setTimeout as delay } from 'node:timers/promises';
+
+/** The descriptor of a folder on the file system, which the starter hands over. */
+export const freezerDescriptor = 3;
+
+export interface FreezerCalls {
+  sync(descriptor: number): Promise<void>;
+  freeze(descriptor: number): Promise<void>;
+  thaw(descriptor: number): Promise<void>;
+}
+
+/** What the helper hears from outside, and the way it answers. */
+export interface FreezerSurroundings {
+  /** Settles when the starter is done or gone, or asks for the end. */
+  readonly released: Promise<unknown>;
+  readonly say: (line: string) => void;
+}
+
+/** Runs the helper to its end. `timeLimitMs` is how long the file system may stay frozen, 5 s by default. */
+export async function runFreezer(options: { readonly timeLimitMs?: number } = {}): Promise<void> {
+  const released = new Promise<void>((resolve) => {
+    process.stdin
+      .on('end', resolve)
+      .on('close', resolve)
+      .on('error', () => resolve())
+      .resume();
+    for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => resolve());
+  });
+  // A starter that died does not read what we say.
+  process.stdout.on('error', () => {});
+  const surroundings = { released, say: (line: string) => void process.stdout.write(`${line}\n`) };
+  await serveFreeze(freezerCalls, surroundings, { timeLimitMs: options.timeLimitMs ?? defaultTimeLimitMs });
+  process.stdin.destroy();
+}
+
+/** The order of events, apart from this process: see the head of the file. */
+export async function serveFreeze(
+  calls: FreezerCalls,
+  surroundings: FreezerSurroundings,
+  options: { readonly timeLimitMs: number },
+): Promise<void> {
+  const { say } = surroundings;
+  let isReleased = false;
+  const released = surroundings.released.then(() => void (isReleased = true));
+
+  say('syncing');
+  try {
+    // The freeze itself syncs with all writers stopped; what is written out now need not be then.
+    await Promise.race([calls.sync(freezerDescriptor), released]);
+  } catch (error) {
+    say(`failed: the sync before: ${String(error)}`);
+    return;
+  }
+  if (isReleased) return say('abandoned');
+
+  say('freezing');
+  // The limit runs from here: writers wait as soon as the call begins, not when it returns.
+  const limit = delay(options.timeLimitMs, undefined, { ref: false }).then(() => void (isReleased = true));
+  try {
+    await calls.freeze(freezerDescriptor);
+  } catch (error) {
+    say(isSystemError(error, 'EBUSY') ? 'busy' : `failed: ${String(error)}`);
+    return;
+  }
+  if (isReleased) {
+    await thawSurely(calls);
+    return say('abandoned');
+  }
+  say('frozen');
+  await Promise.race([released, limit]);
+  say((await thawSurely(calls)) ? 'thawed' : 'thawed early');
+}
+
+/** Says whether it was still frozen. Anything but "it is not frozen" is tried again for as long as it takes. */
+async function thawSurely(calls: FreezerCalls): Promise<boolean> {
+  for (;;) {
+    try {
+      await calls.thaw(freezerDescriptor);
+      return true;
+    } catch (error) {
+      if (isSystemError(error, 'EINVAL')) return false;
+      await delay(thawRetryMs);
+    }
+  }
+}
+
+/** No limit of its own on a call: the process must not end while the kernel may still come to freeze. */
+const noTimeLimitMs = Infinity;
+
+const freezerCalls: FreezerCalls = {
+  sync: (descriptor) => syncFileSystem(descriptor, { timeoutMs: 10_000 }),
+  freeze: (descriptor) => freeze(descriptor, { timeoutMs: noTimeLimitMs }),
+  thaw: (descriptor) => thaw(descriptor, { timeoutMs: noTimeLimitMs }),
+};
+
+const defaultTimeLimitMs = 5000;
+const thawRetryMs = 100;
