@@ -48,7 +48,7 @@ export function closeDescriptor(descriptor: number): void {
  * cached). Rejects only when that takes too long; it goes on then. */
 export async function closeSlowly(descriptor: number, options: TimeLimit): Promise<void> {
   const purpose = `close descriptor ${descriptor}`;
-  const close = (): Promise<unknown> => systemCallAsync('close', [descriptor], { purpose, timeoutMs: options.timeoutMs });
+  const close = (): Promise<unknown> => systemCallAsync('close', [descriptor], { purpose, timeoutMs: options.timeoutMs, essential: true });
   let closed: Promise<unknown> = Promise.resolve();
   const now = closeAfterUses(descriptor, () => {
     closed = close();
@@ -118,7 +118,7 @@ export async function freeze(descriptor: number, options: TimeLimit): Promise<vo
 /** EINVAL when it is not frozen. */
 export async function thaw(descriptor: number, options: TimeLimit): Promise<void> {
   const { timeoutMs } = options;
-  await systemCallAsync('ioctl', [descriptor, ioctlThaw], { purpose: 'thaw file system', timeoutMs, descriptors: [descriptor] });
+  await systemCallAsync('ioctl', [descriptor, ioctlThaw], { purpose: 'thaw file system', timeoutMs, descriptors: [descriptor], essential: true });
 }
 
 /** The size in bytes of an open block device. The kernel answers at once, without asking the device. */

@@ -88,6 +88,8 @@ export interface AsyncCallOptions {
   readonly memory?: unknown;
   /** The descriptors among the parameters: `closeDescriptor` and `closeSlowly` wait for the call. */
   readonly descriptors?: readonly number[];
+  /** Never refused because of other calls that hang: for calls that give something back. */
+  readonly essential?: boolean;
   /** Called if the call succeeds after its time was up: undoes what nobody waits for any more. */
   readonly late?: (result: number) => void;
 }
@@ -97,7 +99,7 @@ export interface AsyncCallOptions {
  * time is up or too many earlier calls hang.
  */
 export function systemCallAsync(name: SystemCallName, parameters: readonly number[], options: AsyncCallOptions): Promise<number> {
-  if (options.timeoutMs !== Infinity && stuck.calls >= maximumStuckCalls) {
+  if (options.essential !== true && stuck.calls >= maximumStuckCalls) {
     const message = `${options.purpose}: refused, because ${stuck.calls} earlier system calls hang; see the kernel log, and restart this process once the devices answer`;
     return Promise.reject(new StoreError('unavailable', message));
   }

@@ -206,7 +206,12 @@ async function configure(
 }
 
 async function clearFileOf(device: number, path: string, limit: TimeLimit): Promise<void> {
-  await systemCallAsync('ioctl', [device, clearFile], { purpose: `detach ${path}`, timeoutMs: limit.timeoutMs, descriptors: [device] });
+  await systemCallAsync('ioctl', [device, clearFile], {
+    purpose: `detach ${path}`,
+    timeoutMs: limit.timeoutMs,
+    descriptors: [device],
+    essential: true,
+  });
 }
 
 async function withDevice<Result>(

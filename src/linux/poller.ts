@@ -72,7 +72,7 @@ export class Poller {
       entries.view.setInt16(index * entryBytes + 4, readable, true);
     }
     try {
-      const options = { purpose: 'wait for messages', timeoutMs: Infinity, memory: entries };
+      const options = { purpose: 'wait for messages', timeoutMs: Infinity, memory: entries, essential: true };
       await systemCallAsync('ppoll', [entries.address, watches.length + 1, 0, 0, 0], options);
     } catch (error) {
       if (!isSystemError(error, 'EINTR')) throw error;
