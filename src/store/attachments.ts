@@ -15,13 +15,17 @@ import type { ObjectId, ObjectInfo } from '../engine/control.ts';
 import { isObjectId } from './ids.ts';
 import type { DataDevices } from './control.ts';
 
-/** The keeper, as far as the store needs it: it holds copies of descriptors under a key, with a few words of text. */
+/** What is remembered with the descriptors. */
+type DeviceMetadata = Readonly<Record<string, string | number | boolean>>;
+
+/** The keeper, as far as the store needs it (src/block/keeper-client.ts): it holds copies of descriptors under a key, with
+ * a few words beside them. A keeper that was started again is given everything again by its client. */
 export interface DescriptorKeeper {
-  put(key: string, text: string, descriptors: readonly number[]): Promise<void>;
-  /** Null when the key is unknown. The descriptors belong to the caller. */
-  get(key: string): Promise<{ readonly text: string; readonly descriptors: readonly number[] } | null>;
-  remove(key: string): Promise<void>;
-  list(): Promise<readonly string[]>;
+  put(key: string, metadata: DeviceMetadata, descriptors: readonly number[]): Promise<void>;
+  /** Takes over what a predecessor put: null when the key is unknown. The descriptors belong to the caller. */
+  adopt(key: string): Promise<{ readonly metadata: DeviceMetadata; readonly descriptors: readonly number[] } | null>;
+  drop(key: string): Promise<void>;
+  list(): Promise<readonly { readonly key: string }[]>;
 }
 
 export interface FuseMounts {
@@ -63,12 +67,12 @@ export class Attachments {
   /** Takes over what a predecessor left with the keeper. Objects that are gone since are dropped. */
   async recover(objects: readonly ObjectInfo[]): Promise<void> {
     const known = new Map(objects.map((object) => [object.id, object]));
-    for (const key of await this.#ports.keeper.list()) {
+    for (const { key } of await this.#ports.keeper.list()) {
       if (!key.startsWith(KEY_PREFIX)) continue;
       const object = known.get(key.slice(KEY_PREFIX.length));
       if (object === undefined) {
         this.#ports.log.warn({ key }, 'the keeper holds a device of an object that is gone; dropped');
-        await this.#ports.keeper.remove(key);
+        await this.#ports.keeper.drop(key);
         continue;
       }
       const attachment = await this.#fetch(key, object.id);
@@ -125,11 +129,6 @@ export class Attachments {
     if (attachment !== undefined) await this.#ports.devices.resize(attachment.connection, object.sizeBytes);
   }
 
-  /** Gives a keeper that was started again everything that it must hold. */
-  async refill(): Promise<void> {
-    for (const attachment of this.#attachments.values()) await this.#put(attachment);
-  }
-
   #create(object: ObjectInfo, source: string): Attachment {
     const connection = this.#freeConnection();
     const incarnation = randomInt(1, LARGEST_INCARNATION);
@@ -140,24 +139,24 @@ export class Attachments {
   #freeConnection(): number {
     const taken = new Set([...this.#attachments.values()].map((attachment) => attachment.connection));
     const { maximumConnections } = this.#ports.devices;
-    for (let connection = 0; connection < maximumConnections; connection++) if (!taken.has(connection)) return connection;
+    for (let connection = 1; connection <= maximumConnections; connection++) if (!taken.has(connection)) return connection;
     throw new StoreError('failed-precondition', `all ${maximumConnections} devices of this store are attached; detach one first`);
   }
 
   async #put(attachment: Attachment): Promise<void> {
     const { objectId, connection, incarnation, readOnly, fuseDescriptor, mountDescriptor } = attachment;
-    const text = JSON.stringify({ connection, incarnation, readOnly });
-    await this.#ports.keeper.put(keeperKey(objectId), text, [fuseDescriptor, mountDescriptor]);
+    await this.#ports.keeper.put(keeperKey(objectId), { connection, incarnation, readOnly }, [fuseDescriptor, mountDescriptor]);
   }
 
   async #fetch(key: string, objectId: ObjectId): Promise<Attachment> {
     assert(isObjectId(objectId), 'a known object has an id');
-    const entry = await this.#ports.keeper.get(key);
+    const entry = await this.#ports.keeper.adopt(key);
     const [fuseDescriptor, mountDescriptor] = entry?.descriptors ?? [];
     if (entry === null || fuseDescriptor === undefined || mountDescriptor === undefined) {
       throw new StoreError('data-loss', `the keeper listed ${key} but does not hold its two descriptors`);
     }
-    const { connection, incarnation, readOnly } = JSON.parse(entry.text) as { connection: number; incarnation: number; readOnly: boolean };
+    const { connection, incarnation, readOnly } = entry.metadata;
+    assert(typeof connection === 'number' && typeof incarnation === 'number' && typeof readOnly === 'boolean', `${key} was put by a store`);
     return { objectId, connection, incarnation, readOnly, fuseDescriptor, mountDescriptor };
   }
 
@@ -165,6 +164,6 @@ export class Attachments {
     this.#attachments.delete(attachment.objectId);
     this.#ports.mounts.close(attachment.mountDescriptor);
     this.#ports.mounts.close(attachment.fuseDescriptor);
-    await this.#ports.keeper.remove(keeperKey(attachment.objectId));
+    await this.#ports.keeper.drop(keeperKey(attachment.objectId));
   }
 }

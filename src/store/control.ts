@@ -24,8 +24,8 @@ export interface EngineControl {
   call<Kind extends ControlRequest['kind']>(request: Extract<ControlRequest, { kind: Kind }>): Promise<ControlAnswer<Kind>>;
 }
 
-/** A FUSE connection that the data thread is to serve. `connection` is an index below the loop's number of devices;
- * with `incarnation` it tells the requests in the shared arena apart, also after a restart. */
+/** A FUSE connection that the data thread is to serve. `connection` is a number from 1 to the loop's number of
+ * devices; with `incarnation` it tells the requests in the shared arena apart, also after a restart. */
 export interface DeviceConnection {
   readonly objectId: ObjectId;
   readonly connection: number;

@@ -247,7 +247,7 @@ describe('attachments', () => {
     const kept = await created('kept');
     await store.client.attach(kept.id);
     const before = [...store.devices.served.values()];
-    await store.keeper.put(`device/${'z'.repeat(26)}`, '{}', [1, 2]);
+    await store.keeper.put(`device/${'z'.repeat(26)}`, {}, [1, 2]);
 
     const devices = new FakeDataDevices();
     const successor = new Attachments({ devices, keeper: store.keeper, mounts: store.mounts, log });

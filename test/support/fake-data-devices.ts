@@ -40,23 +40,28 @@ export class FakeDataDevices implements DataDevices {
   }
 }
 
-export class FakeKeeper implements DescriptorKeeper {
-  readonly entries = new Map<string, { text: string; descriptors: readonly number[] }>();
+interface Held {
+  readonly metadata: Readonly<Record<string, string | number | boolean>>;
+  readonly descriptors: readonly number[];
+}
 
-  async put(key: string, text: string, descriptors: readonly number[]): Promise<void> {
-    this.entries.set(key, { text, descriptors });
+export class FakeKeeper implements DescriptorKeeper {
+  readonly entries = new Map<string, Held>();
+
+  async put(key: string, metadata: Held['metadata'], descriptors: readonly number[]): Promise<void> {
+    this.entries.set(key, { metadata, descriptors });
   }
 
-  async get(key: string): Promise<{ text: string; descriptors: readonly number[] } | null> {
+  async adopt(key: string): Promise<Held | null> {
     return this.entries.get(key) ?? null;
   }
 
-  async remove(key: string): Promise<void> {
+  async drop(key: string): Promise<void> {
     this.entries.delete(key);
   }
 
-  async list(): Promise<readonly string[]> {
-    return [...this.entries.keys()];
+  async list(): Promise<{ key: string }[]> {
+    return [...this.entries.keys()].map((key) => ({ key }));
   }
 }
 

@@ -1,0 +1,229 @@
+/**
+ * The folder of a pool: `data` (preallocated), `log` (prefilled with zeros, so that a flush changes no file metadata),
+ * `meta/` (LMDB) and `pool.json`, which names the format, the version and the sizes. pool.json is written last, so a
+ * folder has it exactly when its creation was complete.
+ *
+ * A pool belongs to one process at a time: it holds the flock of `data` and `log`. The kernel keeps these locks until
+ * the last disk write of a dead holder is over. Version, foreign and truncated files are found before anything is
+ * written.
+ */
+import fs from 'node:fs';
+import path from 'node:path';
+import { Allocation, allocate, closeDescriptor, lock, openDirect, syncData } from '../linux/files.ts';
+import { assert } from '../util/assert.ts';
+import { StoreError } from '../util/errors.ts';
+import type { ObjectId } from '../engine/control.ts';
+import { isObjectId } from './ids.ts';
+
+const FORMAT = 'chunkstore pool';
+const VERSION = 1;
+const MIB = 1024 * 1024;
+export const MINIMUM_POOL_BYTES = 64 * MIB;
+const LOG_BYTES = { least: 16 * MIB, most: 64 * MIB };
+const TIMEOUT_MS = 10 * 60_000;
+const ZEROS_BYTES = 4 * MIB;
+/** Marks a creation under way. */
+const CREATING = 'creating';
+const OWN_NAMES: readonly string[] = ['data', 'log', 'meta', 'pool.json', 'pool.json.new', CREATING];
+
+/** What pool.json says. */
+export interface PoolIdentity {
+  readonly id: ObjectId;
+  readonly chunkSizeBytes: number;
+  readonly dataBytes: number;
+  readonly logBytes: number;
+}
+
+export interface PoolFolder extends PoolIdentity {
+  readonly folder: string;
+  readonly metadataFolder: string;
+  /** O_DIRECT, locked; for as long as the process lives. */
+  readonly dataDescriptor: number;
+  readonly logDescriptor: number;
+}
+
+/** The pool's identity, or null when the folder is missing or empty (or a creation was cut off there). */
+export function readPoolIdentity(folder: string): PoolIdentity | null {
+  let names: string[];
+  try {
+    names = fs.readdirSync(folder);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw new StoreError('failed-precondition', `cannot read the pool folder ${folder}: ${(error as Error).message}`, { cause: error });
+  }
+  if (names.includes('pool.json')) return parseIdentity(path.join(folder, 'pool.json'));
+  if (names.length === 0 || (names.includes(CREATING) && names.every((name) => OWN_NAMES.includes(name)))) return null;
+  throw new StoreError('failed-precondition', `${folder} holds files but no pool (${names.slice(0, 3).join(', ')}): give an empty or a new folder`);
+}
+
+/**
+ * Creates a pool of `sizeBytes` (rounded down to chunks). `format` writes the engine's own structures into the new files
+ * and makes them durable; when it fails, or the process dies, the next creation begins anew.
+ */
+export async function createPool(
+  folder: string,
+  options: { readonly id: ObjectId; readonly sizeBytes: number; readonly chunkSizeBytes: number },
+  format: (pool: PoolFolder) => Promise<void>,
+): Promise<void> {
+  const { id, chunkSizeBytes } = options;
+  const dataBytes = options.sizeBytes - (options.sizeBytes % chunkSizeBytes);
+  if (dataBytes < MINIMUM_POOL_BYTES) throw new StoreError('invalid-argument', `a pool has at least ${MINIMUM_POOL_BYTES} bytes, not ${options.sizeBytes}`);
+  assert(readPoolIdentity(folder) === null, `${folder} holds a pool already`);
+  clearCreation(folder);
+  const logBytes = Math.min(LOG_BYTES.most, Math.max(LOG_BYTES.least, Math.floor(dataBytes / 64 / MIB) * MIB));
+  await makeData(path.join(folder, 'data'), dataBytes);
+  makeLog(path.join(folder, 'log'), logBytes);
+  fs.mkdirSync(path.join(folder, 'meta'));
+  const identity = { id, chunkSizeBytes, dataBytes, logBytes };
+  const pool = await lockFiles(folder, identity, { waitMs: 0 });
+  try {
+    await format(pool);
+  } finally {
+    closePool(pool);
+  }
+  writeIdentity(folder, identity);
+  fs.rmSync(path.join(folder, CREATING));
+}
+
+/**
+ * Opens a pool and takes its locks. `sizeBytes` larger than the pool grows it, smaller is refused, null leaves it.
+ * `in-use` when another process has it for longer than `lockWaitMs`.
+ */
+export async function openPool(folder: string, options: { readonly sizeBytes: number | null; readonly lockWaitMs: number }): Promise<PoolFolder> {
+  const identity = readPoolIdentity(folder);
+  if (identity === null) throw new StoreError('not-found', `there is no pool in ${folder}`);
+  const wantedBytes = options.sizeBytes === null ? identity.dataBytes : options.sizeBytes - (options.sizeBytes % identity.chunkSizeBytes);
+  if (wantedBytes < identity.dataBytes) {
+    throw new StoreError('out-of-range', `the pool in ${folder} has ${identity.dataBytes} bytes and cannot shrink to ${wantedBytes}: give its size or a larger one`);
+  }
+  checkFile(path.join(folder, 'data'), identity.dataBytes);
+  checkFile(path.join(folder, 'log'), identity.logBytes);
+  if (!fs.statSync(path.join(folder, 'meta'), { throwIfNoEntry: false })?.isDirectory()) {
+    throw new StoreError('data-loss', `${folder}/meta is missing: the pool's metadata is gone`);
+  }
+  const pool = await lockFiles(folder, identity, { waitMs: options.lockWaitMs });
+  if (wantedBytes === identity.dataBytes) return pool;
+  try {
+    await growData(pool, wantedBytes);
+  } catch (error) {
+    closePool(pool);
+    throw error;
+  }
+  return { ...pool, dataBytes: wantedBytes };
+}
+
+/** Gives the locks back, once the disk's writes are over. */
+export function closePool(pool: PoolFolder): void {
+  closeDescriptor(pool.logDescriptor);
+  closeDescriptor(pool.dataDescriptor);
+}
+
+async function lockFiles(folder: string, identity: PoolIdentity, options: { readonly waitMs: number }): Promise<PoolFolder> {
+  const descriptors: number[] = [];
+  const take = async (name: string): Promise<number> => {
+    const descriptor = openDirectly(path.join(folder, name));
+    descriptors.push(descriptor);
+    if (await lock(descriptor, { timeoutMs: options.waitMs })) return descriptor;
+    throw new StoreError('in-use', `the pool in ${folder} is open in another process: stop that store first`);
+  };
+  try {
+    const dataDescriptor = await take('data');
+    const logDescriptor = await take('log');
+    return { ...identity, folder, metadataFolder: path.join(folder, 'meta'), dataDescriptor, logDescriptor };
+  } catch (error) {
+    for (const descriptor of descriptors) closeDescriptor(descriptor);
+    throw error;
+  }
+}
+
+function openDirectly(file: string): number {
+  try {
+    return openDirect(file, { readOnly: false });
+  } catch (error) {
+    const remedy = (error as NodeJS.ErrnoException).code === 'EINVAL' ? ': its file system cannot read and write without a cache (O_DIRECT); choose another, not tmpfs' : '';
+    throw new StoreError('failed-precondition', `cannot open ${file}${remedy === '' ? `: ${(error as Error).message}` : remedy}`, { cause: error });
+  }
+}
+
+async function makeData(file: string, sizeBytes: number): Promise<void> {
+  const descriptor = fs.openSync(file, 'wx', 0o600);
+  try {
+    await preallocate(descriptor, sizeBytes, file);
+  } finally {
+    fs.closeSync(descriptor);
+  }
+}
+
+async function growData(pool: PoolFolder, sizeBytes: number): Promise<void> {
+  await preallocate(pool.dataDescriptor, sizeBytes, path.join(pool.folder, 'data'));
+  // The data first: a pool.json that promises more than there is would look like a truncated file.
+  writeIdentity(pool.folder, { id: pool.id, chunkSizeBytes: pool.chunkSizeBytes, dataBytes: sizeBytes, logBytes: pool.logBytes });
+}
+
+async function preallocate(descriptor: number, sizeBytes: number, file: string): Promise<void> {
+  try {
+    await allocate(descriptor, { offsetBytes: 0, lengthBytes: sizeBytes, mode: Allocation.preallocate, timeoutMs: TIMEOUT_MS });
+    await syncData(descriptor, { timeoutMs: TIMEOUT_MS });
+  } catch (error) {
+    throw new StoreError('no-space', `cannot reserve ${sizeBytes} bytes for ${file}: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+function makeLog(file: string, sizeBytes: number): void {
+  const descriptor = fs.openSync(file, 'wx', 0o600);
+  const zeros = Buffer.alloc(ZEROS_BYTES);
+  try {
+    for (let offset = 0; offset < sizeBytes; offset += zeros.length) fs.writeSync(descriptor, zeros, 0, Math.min(zeros.length, sizeBytes - offset), offset);
+    fs.fsyncSync(descriptor);
+  } catch (error) {
+    throw new StoreError('no-space', `cannot write ${sizeBytes} bytes of ${file}: ${(error as Error).message}`, { cause: error });
+  } finally {
+    fs.closeSync(descriptor);
+  }
+}
+
+/** Makes an empty folder that is marked as being filled, also from what an earlier creation left. */
+function clearCreation(folder: string): void {
+  fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
+  fs.writeFileSync(path.join(folder, CREATING), '', { mode: 0o600 });
+  for (const name of OWN_NAMES) if (name !== CREATING) fs.rmSync(path.join(folder, name), { recursive: true, force: true });
+}
+
+function checkFile(file: string, sizeBytes: number): void {
+  const status = fs.lstatSync(file, { throwIfNoEntry: false });
+  if (status === undefined) throw new StoreError('data-loss', `${file} is missing`);
+  if (!status.isFile()) throw new StoreError('failed-precondition', `${file} is not a regular file: this is no pool of ours`);
+  if (status.size < sizeBytes) throw new StoreError('data-loss', `${file} is truncated: it has ${status.size} bytes, pool.json counts ${sizeBytes}`);
+}
+
+function writeIdentity(folder: string, identity: PoolIdentity): void {
+  const file = path.join(folder, 'pool.json');
+  const temporary = `${file}.new`;
+  fs.writeFileSync(temporary, `${JSON.stringify({ format: FORMAT, version: VERSION, ...identity }, null, 2)}\n`, { mode: 0o600, flush: true });
+  fs.renameSync(temporary, file);
+  const descriptor = fs.openSync(folder, 'r');
+  try {
+    fs.fsyncSync(descriptor);
+  } finally {
+    fs.closeSync(descriptor);
+  }
+}
+
+function parseIdentity(file: string): PoolIdentity {
+  const foreign = (cause?: unknown): StoreError => new StoreError('failed-precondition', `${file} does not describe a pool of chunkstore: give another folder`, { cause });
+  let value: unknown;
+  try {
+    value = JSON.parse(fs.readFileSync(file, 'utf8'));
+  } catch (error) {
+    throw foreign(error);
+  }
+  if (typeof value !== 'object' || value === null) throw foreign();
+  const { format, version, id, chunkSizeBytes, dataBytes, logBytes } = value as Record<string, unknown>;
+  if (format !== FORMAT) throw foreign();
+  if (version !== VERSION) {
+    throw new StoreError('failed-precondition', `the pool in ${path.dirname(file)} has version ${String(version)}, this program reads version ${VERSION}: use the program that made it, or a newer one`);
+  }
+  const isSize = (size: unknown): size is number => Number.isSafeInteger(size) && (size as number) > 0;
+  if (typeof id !== 'string' || !isObjectId(id) || !isSize(chunkSizeBytes) || !isSize(dataBytes) || !isSize(logBytes)) throw foreign();
+  return { id, chunkSizeBytes, dataBytes, logBytes };
+}
