@@ -13,3 +13,11 @@ export type OperationCode = (typeof Operation)[keyof typeof Operation];
 export interface RequestTarget {
   submit(request: number, operation: OperationCode, device: number, offsetBytes: number, lengthBytes: number, memoryOffset: number): void;
 }
+
+/** What the target tells the front-end. */
+export interface RequestListener {
+  /** `errno` is 0 or a positive error number. */
+  completed(request: number, errno: number): void;
+  /** A write waits for space. Answers where its payload lies from now on. */
+  parked(request: number): number;
+}

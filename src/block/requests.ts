@@ -1,0 +1,314 @@
+/**
+ * The way of a request: a slot is posted to be read into, the request goes to the target, its reply goes out, the slot is
+ * free again. In the hot path (READ and WRITE) nothing is allocated.
+ *
+ * A request's number and its slot differ once it is parked: the numbers are a permutation of the slots, and parking
+ * swaps two of them.
+ */
+import { assert } from '../util/assert.ts';
+import type { Ring } from '../linux/ring.ts';
+import type { Arena } from './arena.ts';
+import * as fuse from './fuse.ts';
+import { Errno, Opcode } from './fuse.ts';
+import { addHandle, removeHandle } from './open-handles.ts';
+import { Operation, type OperationCode, type RequestTarget } from './ports.ts';
+import type { Session } from './session.ts';
+import type { SlotShares } from './slot-shares.ts';
+import { Kind } from './user-data.ts';
+
+export interface RequestsOptions {
+  readonly arena: Arena;
+  readonly ring: Ring;
+  readonly shares: SlotShares;
+  /** A reply is on its way: the kernel may have more requests soon. */
+  readonly answered: (session: Session) => void;
+  /** The session holds a slot less. */
+  readonly released: (session: Session) => void;
+}
+
+export class Requests {
+  /** Requests that were read and are not answered yet, and how many of those are parked. */
+  inFlight = 0;
+  parkedCount = 0;
+
+  readonly #arena: Arena;
+  readonly #ring: Ring;
+  readonly #shares: SlotShares;
+  readonly #answered: (session: Session) => void;
+  readonly #released: (session: Session) => void;
+  #target: RequestTarget | null = null;
+
+  readonly #slotOf: Int32Array;
+  readonly #requestOf: Int32Array;
+  readonly #sessionOf: (Session | null)[];
+  readonly #operationOf: Uint8Array;
+  readonly #lengthOf: Int32Array;
+  readonly #isRequest: Uint8Array;
+  readonly #isParked: Uint8Array;
+  /** Stacks of free slots. */
+  readonly #active: Int32Array;
+  #activeCount = 0;
+  readonly #parking: Int32Array;
+  #parkingCount = 0;
+
+  /** All slots begin as taken: `discard` or recovery frees them. */
+  constructor(options: RequestsOptions) {
+    this.#arena = options.arena;
+    this.#ring = options.ring;
+    this.#shares = options.shares;
+    this.#answered = options.answered;
+    this.#released = options.released;
+    const { slots, activeSlots, parkingSlots } = options.arena;
+    this.#slotOf = Int32Array.from({ length: slots }, (_, index) => index);
+    this.#requestOf = Int32Array.from({ length: slots }, (_, index) => index);
+    this.#sessionOf = Array.from({ length: slots }, () => null);
+    this.#operationOf = new Uint8Array(slots);
+    this.#lengthOf = new Int32Array(slots);
+    this.#isRequest = new Uint8Array(slots);
+    this.#isParked = new Uint8Array(slots);
+    this.#active = new Int32Array(activeSlots);
+    this.#parking = new Int32Array(parkingSlots);
+  }
+
+  setTarget(target: RequestTarget): void {
+    this.#target = target;
+  }
+
+  /** Frees a slot that nobody uses. */
+  discard(slot: number): void {
+    this.#arena.markFree(slot);
+    if (slot < this.#arena.activeSlots) this.#active[this.#activeCount++] = slot;
+    else this.#parking[this.#parkingCount++] = slot;
+  }
+
+  /** Takes over a slot of a dead predecessor that holds a request or a reply of this session. */
+  adopt(slot: number, session: Session): void {
+    this.#sessionOf[slot] = session;
+    session.held++;
+    this.#isRequest[slot] = 1;
+    this.inFlight++;
+    if (slot < this.#arena.activeSlots) this.#shares.take(session.index);
+  }
+
+  /** Prepares a read of the session's connection; false when it may have no slot now. */
+  post(session: Session): boolean {
+    if (!this.#shares.mayTake(session.index)) return false;
+    this.#shares.take(session.index);
+    const slot = this.#active[--this.#activeCount]!;
+    this.#sessionOf[slot] = session;
+    session.held++;
+    session.posted++;
+    const arena = this.#arena;
+    arena.markPosted(slot, session.connection, session.incarnation);
+    this.#ring.read(session.index, 0, 0, arena.requestLow[slot]!, arena.requestHigh[slot]!, requestBytes, Kind.request | slot);
+    return true;
+  }
+
+  /** Takes the completion of a posted read; answers its session. */
+  arrived(slot: number, result: number): Session {
+    const session = this.#sessionOf[slot]!;
+    session.posted--;
+    if (result < 0) {
+      if (isGone(result)) session.gone = true;
+      this.#free(slot, session);
+    } else {
+      session.got++;
+      this.inFlight++;
+      this.#isRequest[slot] = 1;
+      this.serve(slot);
+    }
+    return session;
+  }
+
+  /** Does the request in a slot. */
+  serve(slot: number): void {
+    const session = this.#sessionOf[slot]!;
+    const arena = this.#arena;
+    const words = arena.words;
+    const at = arena.request(slot);
+    arena.markRead(slot);
+    const opcode = fuse.requestOpcode(words, at);
+    if (opcode === Opcode.read) this.#read(slot, session, at);
+    else if (opcode === Opcode.write) this.#write(slot, session, at);
+    else this.#serveOther(slot, session, at, opcode);
+  }
+
+  /** Part of the listener: the target is done with a request. */
+  completed(request: number, errno: number): void {
+    const slot = this.#slotOf[request]!;
+    const operation = this.#operationOf[slot]!;
+    assert(operation !== 0, `request ${request} completed twice`);
+    this.#operationOf[slot] = 0;
+    if (errno !== 0) this.#reply(slot, errno, 0);
+    else if (operation === Operation.read) this.#replyData(slot, this.#lengthOf[slot]!);
+    else if (operation === Operation.write) {
+      this.#reply(slot, 0, fuse.writeWritten(this.#arena.words, this.#arena.reply(slot), this.#lengthOf[slot]!));
+    } else this.#reply(slot, 0, 0);
+  }
+
+  /** Part of the listener: moves a write's payload to a parking slot if one is free; answers where it is now. */
+  parked(request: number): number {
+    const slot = this.#slotOf[request]!;
+    const arena = this.#arena;
+    if (this.#isParked[slot] === 0) {
+      this.#isParked[slot] = 1;
+      this.parkedCount++;
+    }
+    if (slot >= arena.activeSlots || this.#parkingCount === 0) return arena.dataOffsets[slot]!;
+    const session = this.#sessionOf[slot]!;
+    const parking = this.#parking[--this.#parkingCount]!;
+    arena.move(slot, parking, this.#lengthOf[slot]!);
+    const other = this.#requestOf[parking]!;
+    this.#slotOf[request] = parking;
+    this.#requestOf[parking] = request;
+    this.#slotOf[other] = slot;
+    this.#requestOf[slot] = other;
+    this.#sessionOf[parking] = session;
+    this.#operationOf[parking] = this.#operationOf[slot]!;
+    this.#lengthOf[parking] = this.#lengthOf[slot]!;
+    this.#isRequest[parking] = 1;
+    this.#isParked[parking] = 1;
+    this.#operationOf[slot] = 0;
+    this.#isRequest[slot] = 0;
+    this.#isParked[slot] = 0;
+    this.#sessionOf[slot] = null;
+    this.#active[this.#activeCount++] = slot;
+    this.#shares.giveBack(session.index);
+    // The slot that is free now may be what the session's next read waits for.
+    this.#answered(session);
+    return arena.dataOffsets[parking]!;
+  }
+
+  /** Sends the reply of a slot that is done. */
+  answer(slot: number): void {
+    const session = this.#sessionOf[slot]!;
+    const arena = this.#arena;
+    if (session.gone) return this.#free(slot, session);
+    if (arena.repliesWithData(slot)) {
+      const length = fuse.requestLength(arena.words, arena.dataReply(slot));
+      this.#ring.write(session.index, 0, 0, arena.dataReplyLow[slot]!, arena.dataReplyHigh[slot]!, length, Kind.reply | slot);
+    } else {
+      const length = fuse.requestLength(arena.words, arena.reply(slot));
+      this.#ring.write(session.index, 0, 0, arena.replyLow[slot]!, arena.replyHigh[slot]!, length, Kind.reply | slot);
+    }
+    this.#answered(session);
+  }
+
+  /** Takes the completion of a reply. One that the kernel no longer waits for (ENOENT) is as good as taken. */
+  replied(slot: number, result: number): void {
+    if (result === -Errno.again || result === -Errno.interrupted || result === -Errno.outOfMemory) this.answer(slot);
+    else this.#free(slot, this.#sessionOf[slot]!);
+  }
+
+  #read(slot: number, session: Session, at: number): void {
+    const words = this.#arena.words;
+    const offset = fuse.offsetOf(words, at);
+    let length = fuse.lengthOf(words, at);
+    if (((offset | length) & (fuse.granuleBytes - 1)) !== 0 || length > fuse.maximumDataBytes) return this.#reply(slot, Errno.invalid, 0);
+    if (offset + length > session.sizeBytes) length = Math.max(0, session.sizeBytes - offset);
+    if (length === 0) return this.#replyData(slot, 0);
+    this.#submit(slot, session, Operation.read, offset, length);
+  }
+
+  #write(slot: number, session: Session, at: number): void {
+    const words = this.#arena.words;
+    const offset = fuse.offsetOf(words, at);
+    const length = fuse.lengthOf(words, at);
+    if (session.readOnly) return this.#reply(slot, Errno.readOnly, 0);
+    if (((offset | length) & (fuse.granuleBytes - 1)) !== 0 || length > fuse.maximumDataBytes) return this.#reply(slot, Errno.invalid, 0);
+    if (offset + length > session.sizeBytes) return this.#reply(slot, Errno.inputOutput, 0);
+    if (length === 0) return this.#reply(slot, 0, fuse.writeWritten(words, this.#arena.reply(slot), 0));
+    this.#submit(slot, session, Operation.write, offset, length);
+  }
+
+  #zero(slot: number, session: Session, at: number): void {
+    const words = this.#arena.words;
+    const offset = fuse.offsetOf(words, at);
+    const length = fuse.allocationLengthOf(words, at);
+    if (session.readOnly) return this.#reply(slot, Errno.readOnly, 0);
+    if (!fuse.isZeroing(words, at)) return this.#reply(slot, Errno.notSupported, 0);
+    if (length === 0 || ((offset | length) & (fuse.granuleBytes - 1)) !== 0) return this.#reply(slot, Errno.invalid, 0);
+    if (offset + length > session.sizeBytes) return this.#reply(slot, Errno.inputOutput, 0);
+    this.#submit(slot, session, Operation.zero, offset, length);
+  }
+
+  #submit(slot: number, session: Session, operation: OperationCode, offsetBytes: number, lengthBytes: number): void {
+    this.#operationOf[slot] = operation;
+    this.#lengthOf[slot] = lengthBytes;
+    this.#target!.submit(this.#requestOf[slot]!, operation, session.device, offsetBytes, lengthBytes, this.#arena.dataOffsets[slot]!);
+  }
+
+  #serveOther(slot: number, session: Session, at: number, opcode: number): void {
+    const arena = this.#arena;
+    const reply = arena.reply(slot);
+    switch (opcode) {
+      case Opcode.sync:
+        return this.#submit(slot, session, Operation.flush, 0, 0);
+      case Opcode.allocate:
+        return this.#zero(slot, session, at);
+      case Opcode.initialize:
+        return this.#reply(slot, 0, fuse.writeInitialized(arena.words, reply));
+      case Opcode.getAttributes:
+        return this.#reply(slot, 0, fuse.writeAttributes(arena.words, reply, session.sizeBytes, session.readOnly));
+      case Opcode.statistics:
+        return this.#reply(slot, 0, fuse.writeStatistics(arena.words, reply, session.sizeBytes));
+      case Opcode.open: {
+        const handle = addHandle(arena, session.index, fuse.uniqueLow(arena.words, at));
+        if (handle === 0) return this.#reply(slot, Errno.tooManyFiles, 0);
+        return this.#reply(slot, 0, fuse.writeOpened(arena.words, reply, handle));
+      }
+      case Opcode.release:
+        removeHandle(arena, session.index, fuse.handleOf(arena.words, at));
+        return this.#reply(slot, 0, 0);
+      case Opcode.flush:
+      case Opcode.destroy:
+        return this.#reply(slot, 0, 0);
+      case Opcode.forget:
+      case Opcode.batchForget:
+      case Opcode.interrupt:
+        return this.#free(slot, session);
+      default:
+        return this.#reply(slot, Errno.notImplemented, 0);
+    }
+  }
+
+  /** The body, if any, is in its place already. */
+  #reply(slot: number, errno: number, bodyBytes: number): void {
+    const arena = this.#arena;
+    fuse.writeReplyHeader(arena.words, arena.reply(slot), arena.request(slot), errno, bodyBytes);
+    arena.markDone(slot, errno, false);
+    this.answer(slot);
+  }
+
+  #replyData(slot: number, lengthBytes: number): void {
+    const arena = this.#arena;
+    fuse.writeReplyHeader(arena.words, arena.dataReply(slot), arena.request(slot), 0, lengthBytes);
+    arena.markDone(slot, 0, true);
+    this.answer(slot);
+  }
+
+  #free(slot: number, session: Session): void {
+    this.#sessionOf[slot] = null;
+    session.held--;
+    if (slot < this.#arena.activeSlots) this.#shares.giveBack(session.index);
+    if (this.#isRequest[slot] === 1) {
+      this.#isRequest[slot] = 0;
+      this.inFlight--;
+    }
+    if (this.#isParked[slot] === 1) {
+      this.#isParked[slot] = 0;
+      this.parkedCount--;
+    }
+    this.discard(slot);
+    this.#released(session);
+  }
+}
+
+/** ENODEV: unmounted; ECONNABORTED: aborted; EPERM: not mounted yet or no more. */
+function isGone(result: number): boolean {
+  return (
+    result === -Errno.noDevice || result === -Errno.connectionAborted || result === -Errno.notPermitted || result === -Errno.badDescriptor
+  );
+}
+
+const requestBytes = fuse.requestHeaderBytes + fuse.maximumDataBytes;

@@ -1,0 +1,172 @@
+/**
+ * Disks over the data thread's ring: files or block devices opened with O_DIRECT. Every operation is reported once, never
+ * from inside the call that issued it; one that the kernel cut short is continued, one that it interrupted is repeated.
+ */
+import { assert } from '../util/assert.ts';
+import type { Ring } from '../linux/ring.ts';
+import { Errno } from './fuse.ts';
+import { Kind } from './user-data.ts';
+
+export interface DiskOperationsOptions {
+  readonly ring: Ring;
+  /** Address of the shared memory, from which memory offsets count. */
+  readonly memoryAddress: number;
+  /** The part of the shared memory that the ring has registered; length 0: none. */
+  readonly registered: { readonly offsetBytes: number; readonly lengthBytes: number };
+  /** `result`: bytes (for a sync 0), or a negative errno. */
+  readonly completed: (tag: number, result: number) => void;
+}
+
+/** The operations in flight of all disks of one ring. */
+export class DiskOperations {
+  inFlight = 0;
+
+  readonly #ring: Ring;
+  readonly #memoryAddress: number;
+  readonly #registeredStart: number;
+  readonly #registeredEnd: number;
+  readonly #completed: (tag: number, result: number) => void;
+  #capacity = 0;
+  #operations: Operations = newOperations(0);
+
+  constructor(options: DiskOperationsOptions) {
+    this.#ring = options.ring;
+    this.#memoryAddress = options.memoryAddress;
+    this.#registeredStart = options.registered.offsetBytes;
+    this.#registeredEnd = options.registered.offsetBytes + options.registered.lengthBytes;
+    this.#completed = options.completed;
+    this.#grow();
+  }
+
+  start(kind: number, file: number, offsetBytes: number, lengthBytes: number, memoryOffset: number, tag: number): void {
+    if (this.inFlight === this.#capacity) this.#grow();
+    const operations = this.#operations;
+    const index = operations.free[this.inFlight]!;
+    this.inFlight++;
+    operations.kind[index] = kind;
+    operations.file[index] = file;
+    operations.tag[index] = tag;
+    operations.offset[index] = offsetBytes;
+    operations.memory[index] = memoryOffset;
+    operations.length[index] = lengthBytes;
+    operations.done[index] = 0;
+    operations.repeats[index] = 0;
+    this.#submit(index);
+  }
+
+  /** Takes the completion of a ring operation of `Kind.disk`. */
+  complete(index: number, result: number): void {
+    const operations = this.#operations;
+    if (result < 0) {
+      if ((result === -Errno.again || result === -Errno.interrupted) && operations.repeats[index]! < maximumRepeats) {
+        operations.repeats[index]!++;
+        return this.#submit(index);
+      }
+      return this.#finish(index, result);
+    }
+    if (operations.kind[index] === kindSync) return this.#finish(index, 0);
+    const done = operations.done[index]! + result;
+    if (done >= operations.length[index]!) return this.#finish(index, done);
+    // The end of the file is no place that a caller may reach: the file is shorter than it was.
+    if (result === 0) return this.#finish(index, -Errno.inputOutput);
+    operations.done[index] = done;
+    this.#submit(index);
+  }
+
+  #finish(index: number, result: number): void {
+    this.inFlight--;
+    this.#operations.free[this.inFlight] = index;
+    this.#completed(this.#operations.tag[index]!, result);
+  }
+
+  #submit(index: number): void {
+    const operations = this.#operations;
+    const file = operations.file[index]!;
+    const userData = Kind.disk | index;
+    const kind = operations.kind[index]!;
+    if (kind === kindSync) return this.#ring.syncData(file, userData);
+    const done = operations.done[index]!;
+    const length = operations.length[index]! - done;
+    const offset = operations.offset[index]! + done;
+    const memory = operations.memory[index]! + done;
+    const address = this.#memoryAddress + memory;
+    const offsetHigh = Math.floor(offset / 4294967296) | 0;
+    const addressHigh = Math.floor(address / 4294967296) | 0;
+    if (memory >= this.#registeredStart && memory + length <= this.#registeredEnd) {
+      if (kind === kindRead) this.#ring.readFixed(file, offset | 0, offsetHigh, address | 0, addressHigh, length, userData);
+      else this.#ring.writeFixed(file, offset | 0, offsetHigh, address | 0, addressHigh, length, userData);
+    } else if (kind === kindRead) this.#ring.read(file, offset | 0, offsetHigh, address | 0, addressHigh, length, userData);
+    else this.#ring.write(file, offset | 0, offsetHigh, address | 0, addressHigh, length, userData);
+  }
+
+  #grow(): void {
+    const old = this.#operations;
+    const capacity = Math.max(initialOperations, this.#capacity * 2);
+    const grown = newOperations(capacity);
+    for (const name of ['kind', 'file', 'tag', 'offset', 'memory', 'length', 'done', 'repeats', 'free'] as const)
+      grown[name].set(old[name]);
+    for (let index = this.#capacity; index < capacity; index++) grown.free[index] = index;
+    this.#capacity = capacity;
+    this.#operations = grown;
+  }
+}
+
+/** One file. Implements the engine's port Disk. */
+export class RingDisk {
+  readonly sizeBytes: number;
+  readonly #operations: DiskOperations;
+  readonly #file: number;
+
+  constructor(operations: DiskOperations, options: { readonly file: number; readonly sizeBytes: number }) {
+    this.#operations = operations;
+    this.#file = options.file;
+    this.sizeBytes = options.sizeBytes;
+  }
+
+  read(offsetBytes: number, lengthBytes: number, memoryOffset: number, tag: number): void {
+    assert(offsetBytes >= 0 && lengthBytes > 0 && offsetBytes + lengthBytes <= this.sizeBytes, 'disk read outside the disk');
+    this.#operations.start(kindRead, this.#file, offsetBytes, lengthBytes, memoryOffset, tag);
+  }
+
+  write(offsetBytes: number, lengthBytes: number, memoryOffset: number, tag: number): void {
+    assert(offsetBytes >= 0 && lengthBytes > 0 && offsetBytes + lengthBytes <= this.sizeBytes, 'disk write outside the disk');
+    this.#operations.start(kindWrite, this.#file, offsetBytes, lengthBytes, memoryOffset, tag);
+  }
+
+  sync(tag: number): void {
+    this.#operations.start(kindSync, this.#file, 0, 0, 0, tag);
+  }
+}
+
+interface Operations {
+  readonly kind: Uint8Array;
+  readonly file: Int32Array;
+  readonly tag: Int32Array;
+  readonly offset: Float64Array;
+  readonly memory: Float64Array;
+  readonly length: Int32Array;
+  readonly done: Int32Array;
+  readonly repeats: Int32Array;
+  /** A stack of free indexes: those from `inFlight` on. */
+  readonly free: Int32Array;
+}
+
+function newOperations(capacity: number): Operations {
+  return {
+    kind: new Uint8Array(capacity),
+    file: new Int32Array(capacity),
+    tag: new Int32Array(capacity),
+    offset: new Float64Array(capacity),
+    memory: new Float64Array(capacity),
+    length: new Int32Array(capacity),
+    done: new Int32Array(capacity),
+    repeats: new Int32Array(capacity),
+    free: new Int32Array(capacity),
+  };
+}
+
+const kindRead = 1;
+const kindWrite = 2;
+const kindSync = 3;
+const initialOperations = 1024;
+const maximumRepeats = 10000;

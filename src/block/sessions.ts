@@ -1,0 +1,177 @@
+/**
+ * The FUSE connections of a data thread, and which of them is read from when.
+ *
+ * A connection is readable at any time in one of three ways: its reads are in the kernel's hands, or it is queued to be
+ * read from in the next round, or a poll waits for it. It is queued when its poll fires, when its last batch of reads
+ * brought a request, and when a reply goes out (who gets a reply often asks again). A batch that brings nothing ends in a
+ * poll. Reads do not wait (the descriptor is O_NONBLOCK), so they hold slots only for a moment.
+ */
+import { assert } from '../util/assert.ts';
+import { closeDescriptor } from '../linux/files.ts';
+import type { Ring } from '../linux/ring.ts';
+import { StoreError } from '../util/errors.ts';
+import type { Arena } from './arena.ts';
+import { hasHandles } from './open-handles.ts';
+import { planRecovery } from './recovery.ts';
+import { Requests } from './requests.ts';
+import { Session, type SessionOptions } from './session.ts';
+import { SlotShares } from './slot-shares.ts';
+import { Kind } from './user-data.ts';
+
+export interface SessionsOptions {
+  readonly arena: Arena;
+  readonly ring: Ring;
+  /** The most reads that one round posts, over all connections. */
+  readonly readsPerRound: number;
+}
+
+export class Sessions {
+  readonly requests: Requests;
+  /** False ends the reading of new requests. */
+  accepting = true;
+
+  readonly #arena: Arena;
+  readonly #ring: Ring;
+  readonly #readsPerRound: number;
+  readonly #shares: SlotShares;
+  readonly #sessions: (Session | null)[];
+  /** Circular queue of the sessions to read from. */
+  readonly #queue: Int32Array;
+  #queueStart = 0;
+  #queueLength = 0;
+
+  constructor(options: SessionsOptions) {
+    this.#arena = options.arena;
+    this.#ring = options.ring;
+    this.#readsPerRound = options.readsPerRound;
+    const { devices, activeSlots } = options.arena;
+    this.#shares = new SlotShares({ slots: activeSlots, devices });
+    this.#sessions = Array.from({ length: devices }, () => null);
+    this.#queue = new Int32Array(devices);
+    this.requests = new Requests({
+      arena: options.arena,
+      ring: options.ring,
+      shares: this.#shares,
+      answered: (session) => this.#enqueue(session),
+      released: (session) => this.#settle(session),
+    });
+  }
+
+  /** Serves a connection from now on. Throws `out-of-range` when the arena's device table is full. */
+  add(options: SessionOptions): void {
+    assert(options.connection > 0, 'connection numbers begin at 1');
+    assert(this.#find(options.connection) === null, `connection ${options.connection} is served already`);
+    const index = this.#arena.claimDevice(options.connection, options.incarnation);
+    if (index < 0)
+      throw new StoreError('out-of-range', `no more than ${this.#arena.devices} volumes can be attached here: detach one first`);
+    assert(this.#sessions[index] === null, `device entry ${index} is taken`);
+    const session = new Session({ ...options, index });
+    this.#ring.setFile(index, options.fuseDescriptor);
+    this.#sessions[index] = session;
+    this.#shares.addDevice(index);
+    this.#enqueue(session);
+  }
+
+  setSize(connection: number, sizeBytes: number): void {
+    const session = this.#find(connection);
+    assert(session !== null, `no connection ${connection}`);
+    session.sizeBytes = sizeBytes;
+  }
+
+  /** Reads no more requests of the connection, waits for those in flight, closes the descriptor, then calls `done`. */
+  remove(connection: number, done: () => void): void {
+    const session = this.#find(connection);
+    assert(session !== null && session.removed === null, `no connection ${connection}, or it is being removed`);
+    session.removed = done;
+    if (session.polling) this.#ring.cancelPoll(Kind.ready | session.index, Kind.cancel);
+    this.#settle(session);
+  }
+
+  isOpen(connection: number): boolean {
+    const session = this.#find(connection);
+    return session !== null && !session.gone && hasHandles(this.#arena, session.index);
+  }
+
+  /** Finishes what a predecessor left in the arena; once, after all its connections were added, before the first round. */
+  recover(): { readonly answered: number; readonly submitted: number } {
+    const plan = planRecovery(this.#arena, (connection, incarnation) => this.#find(connection)?.incarnation === incarnation);
+    for (const slot of plan.discard) this.requests.discard(slot);
+    for (const slot of [...plan.answer, ...plan.submit]) this.requests.adopt(slot, this.#find(this.#arena.connection(slot))!);
+    for (let index = 0; index < this.#sessions.length; index++) if (this.#sessions[index] === null) this.#arena.releaseDevice(index);
+    for (const slot of plan.answer) this.requests.answer(slot);
+    for (const slot of plan.submit) this.requests.serve(slot);
+    return { answered: plan.answer.length, submitted: plan.submit.length };
+  }
+
+  /** Posts this round's reads, a part to each connection in turn. */
+  postReads(): void {
+    let turns = this.#queueLength;
+    if (turns === 0 || !this.accepting) return;
+    let budget = this.#readsPerRound;
+    const part = Math.max(2, Math.floor(budget / turns));
+    while (turns > 0 && budget > 0) {
+      turns--;
+      const session = this.#sessions[this.#dequeue()]!;
+      if (session === null || session.gone || session.removed !== null) continue;
+      session.got = 0;
+      let reads = Math.min(part, budget);
+      while (reads > 0 && this.requests.post(session)) reads--;
+      budget -= session.posted;
+      if (session.posted === 0) this.#enqueue(session);
+    }
+  }
+
+  /** Takes the completion of a posted read. */
+  arrived(slot: number, result: number): void {
+    const session = this.requests.arrived(slot, result);
+    if (session.posted > 0 || session.gone || session.removed !== null) return;
+    if (session.got > 0) this.#enqueue(session);
+    else if (!session.polling && !session.queued) this.#poll(session);
+  }
+
+  /** Takes the completion of a poll. */
+  ready(index: number): void {
+    const session = this.#sessions[index]!;
+    session.polling = false;
+    if (session.removed !== null) this.#settle(session);
+    else this.#enqueue(session);
+  }
+
+  #poll(session: Session): void {
+    session.polling = true;
+    this.#ring.pollReadable(session.index, Kind.ready | session.index);
+  }
+
+  #find(connection: number): Session | null {
+    for (const session of this.#sessions) if (session !== null && session.connection === connection) return session;
+    return null;
+  }
+
+  #enqueue(session: Session): void {
+    if (session.queued || session.posted > 0 || session.gone || session.removed !== null) return;
+    session.queued = true;
+    const size = this.#queue.length;
+    this.#queue[(this.#queueStart + this.#queueLength) % size] = session.index;
+    this.#queueLength++;
+  }
+
+  #dequeue(): number {
+    const index = this.#queue[this.#queueStart]!;
+    this.#queueStart = (this.#queueStart + 1) % this.#queue.length;
+    this.#queueLength--;
+    const session = this.#sessions[index];
+    if (session) session.queued = false;
+    return index;
+  }
+
+  /** Ends the session if it is to be removed and nothing of it is left. */
+  #settle(session: Session): void {
+    if (session.removed === null || session.held > 0 || session.polling || this.#sessions[session.index] !== session) return;
+    this.#sessions[session.index] = null;
+    this.#shares.removeDevice(session.index);
+    this.#ring.setFile(session.index, -1);
+    closeDescriptor(session.fuseDescriptor);
+    this.#arena.releaseDevice(session.index);
+    session.removed();
+  }
+}
