@@ -30,13 +30,15 @@ export function runCommand(program: string, parameters: readonly string[], optio
   const commandLine = describeCommand(program, parameters);
   const child = spawn(program, parameters, {
     stdio: ['ignore', 'pipe', 'pipe'],
+    // A process group of its own, so that what the program started ends with it.
+    detached: true,
     env: { ...process.env, LC_ALL: 'C', PATH: programPath() },
   });
   const output = capture(child, 'stdout');
   const errorOutput = capture(child, 'stderr');
 
   const timer = setTimeout(() => {
-    child.kill('SIGKILL');
+    killGroup(child);
     abandon(child);
     reject(new StoreError('unavailable', `${commandLine} did not finish within ${options.timeoutMs} ms`));
   }, options.timeoutMs);
@@ -72,7 +74,13 @@ export function describeCommand(program: string, parameters: readonly string[]):
 export function lastWords(result: Pick<CommandResult, 'output' | 'errorOutput'>): string {
   const said = result.errorOutput.trim() === '' ? result.output : result.errorOutput;
   const lines = said.split('\n').map((line) => line.trim());
-  return lines.filter((line) => line !== '').slice(-lastWordsLines).join('; ').slice(-lastWordsLength) || 'it said nothing';
+  return (
+    lines
+      .filter((line) => line !== '')
+      .slice(-lastWordsLines)
+      .join('; ')
+      .slice(-lastWordsLength) || 'it said nothing'
+  );
 }
 
 function capture(child: ChildProcess, name: 'stdout' | 'stderr'): () => string {
@@ -84,6 +92,15 @@ function capture(child: ChildProcess, name: 'stdout' | 'stderr'): () => string {
     sizeBytes += piece.length;
   });
   return () => Buffer.concat(pieces).toString('utf8');
+}
+
+function killGroup(child: ChildProcess): void {
+  if (child.pid === undefined) return;
+  try {
+    process.kill(-child.pid, 'SIGKILL');
+  } catch {
+    // It has just ended.
+  }
 }
 
 /** Lets go of a process that may never end, so that it keeps neither our event loop nor its pipes alive. */
