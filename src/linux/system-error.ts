@@ -28,9 +28,10 @@ export function errnoName(errno: number): string {
   return `errno ${errno}`;
 }
 
-/** Whether the error is a failed system call, ours or Node's own, with one of these names. */
+/** Whether the error is a failed system call, ours or Node's own, with one of these names. Node's own are no instances
+ * of Error where the caller runs in a context of its own, as under jest. */
 export function isSystemError(error: unknown, ...codes: readonly string[]): boolean {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string' && codes.includes(error.code);
+  return typeof error === 'object' && error !== null && 'code' in error && typeof error.code === 'string' && codes.includes(error.code);
 }
 
 /** A StoreError about `subject` for whatever a system call threw; a StoreError is passed on as it is. */

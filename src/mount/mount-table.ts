@@ -4,6 +4,7 @@
  */
 import { lstat, readFile, readlink, realpath } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
+import { isSystemError } from '../linux/system-error.ts';
 
 export interface MountEntry {
   readonly target: string;
@@ -70,7 +71,7 @@ export async function canonicalTarget(path: string): Promise<string | null> {
   try {
     return join(await realpath(dirname(absolute)), basename(absolute));
   } catch (error) {
-    if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR')) return null;
+    if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return null;
     throw error;
   }
 }

@@ -1,0 +1,88 @@
+import { describe, expect, test } from '@jest/globals';
+import { serveFreeze, type FreezerCalls } from '../../src/mount/freezer.ts';
+import { SystemError } from '../../src/linux/system-error.ts';
+import os from 'node:os';
+
+const { EBUSY, EINVAL, EIO } = os.constants.errno;
+
+/** Runs the helper's order of events over calls that are written down. */
+function run(calls: Partial<FreezerCalls>, options: { timeLimitMs?: number } = {}) {
+  const events: string[] = [];
+  const released = Promise.withResolvers<void>();
+  const end = serveFreeze(
+    {
+      sync: async () => void events.push('(sync)'),
+      freeze: async () => void events.push('(freeze)'),
+      thaw: async () => void events.push('(thaw)'),
+      ...calls,
+    },
+    { released: released.promise, say: (line) => void events.push(line) },
+    { timeLimitMs: options.timeLimitMs ?? 10_000 },
+  );
+  return { events, release: released.resolve, end };
+}
+
+const settle = () => new Promise((resolve) => setTimeout(resolve, 5));
+
+describe('the freezer', () => {
+  test('syncs, freezes, and thaws when its starter is done', async () => {
+    const { events, release, end } = run({});
+    await settle();
+    expect(events).toEqual(['syncing', '(sync)', 'freezing', '(freeze)', 'frozen']);
+    release();
+    await end;
+    expect(events.slice(5)).toEqual(['(thaw)', 'thawed']);
+  });
+
+  test('thaws by itself after its limit', async () => {
+    const { events, end } = run({}, { timeLimitMs: 20 });
+    await end;
+    expect(events.slice(-3)).toEqual(['frozen', '(thaw)', 'thawed']);
+  });
+
+  test("leaves somebody else's freeze alone", async () => {
+    const { events, end } = run({ freeze: () => Promise.reject(new SystemError('freeze', EBUSY)) });
+    await end;
+    expect(events.slice(2)).toEqual(['freezing', 'busy']);
+  });
+
+  test('does not freeze for a starter that went during the sync', async () => {
+    const { events, release, end } = run({ sync: () => new Promise(() => {}) });
+    release();
+    await end;
+    expect(events).toEqual(['syncing', 'abandoned']);
+  });
+
+  test('thaws at once when the freeze came only after its starter went, or after the limit', async () => {
+    for (const options of [{ timeLimitMs: 10_000 }, { timeLimitMs: 1 }]) {
+      const frozen = Promise.withResolvers<void>();
+      const { events, release, end } = run({ freeze: () => frozen.promise }, options);
+      await settle();
+      if (options.timeLimitMs > 1) release();
+      await settle();
+      frozen.resolve();
+      await end;
+      expect(events.slice(2)).toEqual(['freezing', '(thaw)', 'abandoned']);
+    }
+  });
+
+  test('thaws until it has worked', async () => {
+    let tries = 0;
+    const { events, release, end } = run({
+      thaw: () => ((tries += 1) < 3 ? Promise.reject(new SystemError('thaw', EIO)) : Promise.resolve()),
+    });
+    await settle();
+    release();
+    await end;
+    expect(tries).toBe(3);
+    expect(events.at(-1)).toBe('thawed');
+  });
+
+  test('says when somebody else thawed before', async () => {
+    const { events, release, end } = run({ thaw: () => Promise.reject(new SystemError('thaw', EINVAL)) });
+    await settle();
+    release();
+    await end;
+    expect(events.at(-1)).toBe('thawed early');
+  });
+});
