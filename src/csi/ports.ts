@@ -128,9 +128,18 @@ export interface Mounter {
    * its fsid, unless it has that already: so a repeated call, also after a crash in the middle, does it once. */
   prepare(devicePath: string, fileSystem: FileSystem, options: { readonly clone: boolean; readonly fileSystemId: string }): Promise<void>;
   /** Mounts; adds what the file system needs (nouuid for XFS). Creates the target folder. */
-  mount(devicePath: string, target: string, fileSystem: FileSystem, options: { readonly flags: readonly string[]; readonly readOnly: boolean }): Promise<void>;
+  mount(
+    devicePath: string,
+    target: string,
+    fileSystem: FileSystem,
+    options: { readonly flags: readonly string[]; readonly readOnly: boolean },
+  ): Promise<void>;
   /** Bind mount of a folder, or of a device node onto a file (created). */
-  bind(source: string, target: string, options: { readonly flags: readonly string[]; readonly readOnly: boolean; readonly block: boolean }): Promise<void>;
+  bind(
+    source: string,
+    target: string,
+    options: { readonly flags: readonly string[]; readonly readOnly: boolean; readonly block: boolean },
+  ): Promise<void>;
   /** Unmounts every layer at the target and removes the empty folder or file; succeeds when nothing is there. */
   unmount(target: string): Promise<void>;
   /** The topmost mount at exactly this path, or null. */

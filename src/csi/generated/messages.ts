@@ -1,4 +1,3 @@
-/* oxlint-disable max-lines -- one list of messages */
 /**
  * Generated from proto/csi.proto by proto/generate-types.ts: do not edit. Messages as they are received; null is an
  * absent message, an absent property a member of a oneof that is not set. Sendable<…> is what may be sent.
@@ -23,7 +22,8 @@ export interface GetPluginCapabilitiesResponse {
 export interface PluginCapability {
   readonly service?: PluginCapability_Service;
   readonly volumeExpansion?: PluginCapability_VolumeExpansion;
-  /** Which member of the oneof is set. */ readonly type?: string;
+  /** Which member of the oneof is set. */
+  readonly type?: string;
 }
 export interface PluginCapability_Service {
   readonly type: PluginCapability_Service_Type;
@@ -56,7 +56,8 @@ export interface CreateVolumeRequest {
 export interface VolumeContentSource {
   readonly snapshot?: VolumeContentSource_SnapshotSource;
   readonly volume?: VolumeContentSource_VolumeSource;
-  /** Which member of the oneof is set. */ readonly type?: string;
+  /** Which member of the oneof is set. */
+  readonly type?: string;
 }
 export interface VolumeContentSource_SnapshotSource {
   readonly snapshotId: string;
@@ -71,7 +72,8 @@ export interface VolumeCapability {
   readonly block?: VolumeCapability_BlockVolume;
   readonly mount?: VolumeCapability_MountVolume;
   readonly accessMode: VolumeCapability_AccessMode | null;
-  /** Which member of the oneof is set. */ readonly accessType?: string;
+  /** Which member of the oneof is set. */
+  readonly accessType?: string;
 }
 export interface VolumeCapability_BlockVolume {}
 export interface VolumeCapability_MountVolume {
@@ -206,7 +208,8 @@ export interface ControllerGetCapabilitiesResponse {
 }
 export interface ControllerServiceCapability {
   readonly rpc?: ControllerServiceCapability_RPC;
-  /** Which member of the oneof is set. */ readonly type?: string;
+  /** Which member of the oneof is set. */
+  readonly type?: string;
 }
 export interface ControllerServiceCapability_RPC {
   readonly type: ControllerServiceCapability_RPC_Type;
@@ -336,7 +339,8 @@ export interface NodeGetCapabilitiesResponse {
 }
 export interface NodeServiceCapability {
   readonly rpc?: NodeServiceCapability_RPC;
-  /** Which member of the oneof is set. */ readonly type?: string;
+  /** Which member of the oneof is set. */
+  readonly type?: string;
 }
 export interface NodeServiceCapability_RPC {
   readonly type: NodeServiceCapability_RPC_Type;
