@@ -1,0 +1,127 @@
+/** The commands of `chunkstore` and their flags: what the parser accepts and what the help tells. */
+import { hostname } from 'node:os';
+
+export interface Flag {
+  readonly name: string;
+  readonly help: string;
+  /** How the help calls its value. */
+  readonly value?: string;
+  /** It has no value. */
+  readonly switch?: boolean;
+  readonly required?: boolean;
+  readonly repeatable?: boolean;
+  readonly choices?: readonly string[];
+  readonly initial?: string | (() => string);
+}
+
+export interface Command {
+  readonly kind: 'role' | 'operator';
+  readonly help: string;
+  readonly more?: string;
+  readonly flags: readonly Flag[];
+  readonly positionals?: readonly string[];
+}
+
+const state = (required: boolean): Flag => ({ name: 'state', value: 'DIR', required, help: 'folder of the pool, the sockets and all else that a node keeps' });
+const endpoint = (help: string, required = true): Flag => ({ name: 'endpoint', value: 'unix:///PATH', required, help });
+const node: Flag = { name: 'node', value: 'NAME', initial: () => hostname().slice(0, 63), help: 'name of this node: the topology value; this host, if not given' };
+const size: Flag = { name: 'size', value: 'SIZE', help: 'size of the pool, like 8GiB; needed when it is created, a larger one grows it' };
+const chunkSize: Flag = { name: 'chunk-size', value: 'SIZE', help: '16KiB, 32KiB or 64KiB, chosen when the pool is created', choices: ['16KiB', '32KiB', '64KiB'] };
+const ratio: Flag = { name: 'overprovisioning', value: 'RATIO', initial: '10', help: "how many times the pool's size all volumes together may be large" };
+const fullPoolWait: Flag = { name: 'full-pool-wait', value: 'SECONDS', initial: '60', help: 'how long a write waits for room in a full pool before it fails' };
+const keeper: Flag = { name: 'keeper', value: 'PATH', required: true, help: "the keeper's socket" };
+
+const output: Flag = { name: 'output', value: 'FORMAT', choices: ['table', 'json'], initial: 'table', help: 'table for people, json for scripts' };
+const storeFlags: readonly Flag[] = [state(false), endpoint("the store's socket, if not the one under --state", false), output];
+
+const commands = {
+  local: {
+    kind: 'role',
+    help: 'Run all roles on this machine, with CSI on one socket.',
+    more: 'Prints a line with "ready" and the endpoint once it serves. SIGTERM ends it, unless something is still mounted.',
+    flags: [state(true), size, chunkSize, endpoint('the CSI socket'), node, ratio, fullPoolWait],
+  },
+  controller: {
+    kind: 'role',
+    help: 'Serve CSI Identity and Controller.',
+    flags: [endpoint('the CSI socket'), { name: 'store', value: 'NODE=unix:///PATH', required: true, repeatable: true, help: 'a store and the node that it is on' }],
+  },
+  node: {
+    kind: 'role',
+    help: 'Serve CSI Identity and Node; set up, format and mount block devices.',
+    flags: [
+      endpoint('the CSI socket'),
+      node,
+      { name: 'store', value: 'unix:///PATH', required: true, help: "this node's store" },
+      keeper,
+      { name: 'clear-leftovers', switch: true, help: 'first take down the loop devices that a former store left, when nothing serves them any more' },
+    ],
+  },
+  store: {
+    kind: 'role',
+    help: 'Serve a pool: its volumes and snapshots, their data and their control.',
+    flags: [{ name: 'pool', value: 'DIR', required: true, help: 'folder of the pool; created when it is missing or empty' }, size, chunkSize, endpoint("the store's socket"), node, keeper, ratio, fullPoolWait],
+  },
+  keeper: {
+    kind: 'role',
+    help: 'Hold the descriptors of block devices, so that the store may die or be replaced under load.',
+    flags: [{ name: 'socket', value: 'PATH', required: true, help: 'where it listens' }],
+  },
+  freezer: {
+    kind: 'role',
+    help: 'Hold one file system frozen for a moment; started by the node role.',
+    flags: [],
+  },
+  list: { kind: 'operator', help: 'List volumes and snapshots as a tree of descent.', flags: storeFlags },
+  space: { kind: 'operator', help: "Show the pool's space, and what each volume and snapshot uses.", flags: storeFlags },
+  create: {
+    kind: 'operator',
+    help: 'Create an empty volume.',
+    positionals: ['NAME'],
+    flags: [{ name: 'size', value: 'SIZE', required: true, help: 'like 1GiB' }, ...storeFlags],
+  },
+  delete: { kind: 'operator', help: 'Delete a volume or a snapshot.', positionals: ['VOLUME|SNAPSHOT'], flags: storeFlags },
+  snapshot: { kind: 'operator', help: 'Cut a snapshot of a volume.', positionals: ['VOLUME', 'NAME'], flags: storeFlags },
+  clone: {
+    kind: 'operator',
+    help: 'Make a volume from a snapshot or a volume.',
+    positionals: ['VOLUME|SNAPSHOT', 'NAME'],
+    flags: [{ name: 'size', value: 'SIZE', help: "larger than the source's, if not the same" }, ...storeFlags],
+  },
+  revert: {
+    kind: 'operator',
+    help: 'Make a volume what one of its snapshots is; what it holds now is kept as a snapshot.',
+    positionals: ['VOLUME', 'SNAPSHOT'],
+    flags: [
+      { name: 'no-safety-snapshot', switch: true, help: 'do not keep what the volume holds now' },
+      { name: 'safety-name', value: 'NAME', help: 'name of the snapshot that keeps what the volume holds now' },
+      ...storeFlags,
+    ],
+  },
+  resize: {
+    kind: 'operator',
+    help: 'Grow a volume. A file system on it is grown by CSI, or by its own tools.',
+    positionals: ['VOLUME'],
+    flags: [{ name: 'size', value: 'SIZE', required: true, help: 'like 2GiB' }, ...storeFlags],
+  },
+  attach: {
+    kind: 'operator',
+    help: 'Make a volume, or read-only a snapshot, a block device of this machine; prints its path.',
+    positionals: ['VOLUME|SNAPSHOT'],
+    flags: [...storeFlags, { ...keeper, required: false, help: "the keeper's socket, if not the one under --state" }],
+  },
+  detach: {
+    kind: 'operator',
+    help: 'Take its block device down.',
+    positionals: ['VOLUME|SNAPSHOT'],
+    flags: [...storeFlags, { ...keeper, required: false, help: "the keeper's socket, if not the one under --state" }],
+  },
+  check: {
+    kind: 'operator',
+    help: 'Prove the reference counts on one cut of all roots, in the running store or, with --pool, in a folder.',
+    flags: [{ name: 'pool', value: 'DIR', help: 'folder of a pool that no store has open' }, ...storeFlags],
+  },
+} satisfies Record<string, Command>;
+
+export type CommandName = keyof typeof commands;
+export const COMMANDS: Readonly<Record<CommandName, Command>> = commands;
