@@ -26,11 +26,35 @@ export interface ObjectInfo {
 }
 
 export type ControlRequest =
-  | { readonly kind: 'create'; readonly id: ObjectId; readonly name: string; readonly sizeBytes: number; readonly attributes: Readonly<Record<string, string>> }
-  | { readonly kind: 'snapshot'; readonly id: ObjectId; readonly name: string; readonly sourceId: ObjectId; readonly attributes: Readonly<Record<string, string>> }
+  | {
+      readonly kind: 'create';
+      readonly id: ObjectId;
+      readonly name: string;
+      readonly sizeBytes: number;
+      readonly attributes: Readonly<Record<string, string>>;
+    }
+  | {
+      readonly kind: 'snapshot';
+      readonly id: ObjectId;
+      readonly name: string;
+      readonly sourceId: ObjectId;
+      readonly attributes: Readonly<Record<string, string>>;
+    }
   /** sourceId names a snapshot or a volume; sizeBytes 0 means the source's. */
-  | { readonly kind: 'clone'; readonly id: ObjectId; readonly name: string; readonly sourceId: ObjectId; readonly sizeBytes: number; readonly attributes: Readonly<Record<string, string>> }
-  | { readonly kind: 'revert'; readonly id: ObjectId; readonly snapshotId: ObjectId; readonly safety: { readonly id: ObjectId; readonly name: string; readonly attributes: Readonly<Record<string, string>> } | null }
+  | {
+      readonly kind: 'clone';
+      readonly id: ObjectId;
+      readonly name: string;
+      readonly sourceId: ObjectId;
+      readonly sizeBytes: number;
+      readonly attributes: Readonly<Record<string, string>>;
+    }
+  | {
+      readonly kind: 'revert';
+      readonly id: ObjectId;
+      readonly snapshotId: ObjectId;
+      readonly safety: { readonly id: ObjectId; readonly name: string; readonly attributes: Readonly<Record<string, string>> } | null;
+    }
   | { readonly kind: 'delete'; readonly id: ObjectId }
   /** Grows a volume; the present size is fine, a smaller one is out-of-range. */
   | { readonly kind: 'resize'; readonly id: ObjectId; readonly sizeBytes: number }
@@ -85,4 +109,3 @@ export interface CheckReport {
   readonly slotsUsed: number;
   readonly problems: readonly string[];
 }
-

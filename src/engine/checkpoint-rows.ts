@@ -1,0 +1,56 @@
+/**
+ * The rows of the checkpoint's tables `pool` and `objects`: a checksum, then JSON (docs/format.md, "Checkpoint").
+ */
+import { crc32 } from 'node:zlib';
+import { StoreError } from '../util/errors.ts';
+import type { ObjectRow } from './objects.ts';
+import type { LogPosition } from './record-log.ts';
+
+export const CHECKPOINT_VERSION = 1;
+
+export interface PoolRow {
+  readonly version: number;
+  readonly poolId: string;
+  readonly chunkSizeBytes: number;
+  /** The checkpoint contains every record up to this sequence, whose record had this checksum. */
+  readonly sequence: number;
+  readonly checksum: number;
+  readonly log: LogPosition;
+  readonly nextPageNumber: number;
+  /** See record.ts, `life`. */
+  readonly life: string;
+  /** Free slots that can be taken before the count after a start is over. */
+  readonly reserve: readonly number[];
+}
+
+export function encodeRow(row: PoolRow | ObjectRow): Uint8Array {
+  const json = new TextEncoder().encode(JSON.stringify(row));
+  const bytes = new Uint8Array(4 + json.length);
+  bytes.set(json, 4);
+  new DataView(bytes.buffer).setUint32(0, crc32(json), true);
+  return bytes;
+}
+
+/** @throws StoreError data-loss, failed-precondition for another version */
+export function decodePoolRow(bytes: Uint8Array): PoolRow {
+  const row = decode(bytes, "the pool's checkpoint") as PoolRow;
+  if (row.version !== CHECKPOINT_VERSION) {
+    throw new StoreError(
+      'failed-precondition',
+      `the pool has format version ${row.version}; this program reads version ${CHECKPOINT_VERSION}. Use the version that wrote it, or a newer one`,
+    );
+  }
+  return row;
+}
+
+export function decodeObjectRow(bytes: Uint8Array): ObjectRow {
+  return decode(bytes, 'an object of the checkpoint') as ObjectRow;
+}
+
+function decode(bytes: Uint8Array, what: string): unknown {
+  const json = bytes.subarray(4);
+  if (bytes.length < 4 || new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true) !== crc32(json)) {
+    throw new StoreError('data-loss', `${what} is damaged: its checksum does not match`);
+  }
+  return JSON.parse(new TextDecoder().decode(json));
+}

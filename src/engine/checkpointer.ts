@@ -1,0 +1,129 @@
+/**
+ * Checkpoints: one transaction that stores every dirty page and object as they were at one sequence, after a data sync;
+ * then ring and log are trimmed up to there.
+ *
+ * Invariants: the stored sequence is the one of the capture, not of the commit; nothing is trimmed before the commit is
+ * durable; requests go on all the while (page-table.ts keeps what was captured).
+ */
+import { CHECKPOINT_VERSION, encodeRow } from './checkpoint-rows.ts';
+import type { LogPosition } from './record-log.ts';
+import type { MetadataChange } from './ports.ts';
+import type { EngineState } from './state.ts';
+
+const PAGES_A_SLICE = 16;
+/** Slots that the next start can give to writes before its count is over. */
+const RESERVE_SLOTS = 4096;
+
+interface Capture {
+  readonly sequence: number;
+  readonly ringPosition: number;
+  readonly logPosition: LogPosition;
+  readonly changes: MetadataChange[];
+}
+
+export class Checkpointer {
+  readonly #state: EngineState;
+  readonly #trimmed: () => void;
+  readonly #failed: (error: Error) => void;
+  #capture: Capture | null = null;
+  #encoding = false;
+  #waiting: (() => void)[] = [];
+  #next: (() => void)[] = [];
+  #wanted = false;
+  #sequence: number;
+
+  /** @param trimmed called when ring and log have room again */
+  constructor(state: EngineState, sequence: number, trimmed: () => void, failed: (error: Error) => void) {
+    this.#state = state;
+    this.#sequence = sequence;
+    this.#trimmed = trimmed;
+    this.#failed = failed;
+  }
+
+  /** Sequence of the last durable checkpoint. */
+  get sequence(): number {
+    return this.#sequence;
+  }
+
+  get running(): boolean {
+    return this.#capture !== null;
+  }
+
+  /** A checkpoint is needed soon; one that runs will be followed by another. */
+  want(): void {
+    if (this.#capture === null) this.#begin();
+    else this.#wanted = true;
+  }
+
+  /** Calls back when a checkpoint that began now or later is durable. */
+  request(done: () => void): void {
+    if (this.#capture === null) {
+      this.#waiting.push(done);
+      this.#begin();
+    } else {
+      this.#next.push(done);
+      this.#wanted = true;
+    }
+  }
+
+  /** One slice of encoding; true when there is more to do at once. */
+  step(): boolean {
+    if (!this.#encoding) return false;
+    if (this.#state.pages.encodeSome(PAGES_A_SLICE)) return true;
+    this.#encoding = false;
+    this.#commit();
+    return false;
+  }
+
+  #begin(): void {
+    const state = this.#state;
+    if (state.broken !== null) return;
+    const { journal, ring, log, objects, pages, slots, geometry } = state;
+    const changes: MetadataChange[] = objects.takeDeleted().map((number) => ({ table: 'objects', key: number, value: null }));
+    for (const object of objects.all()) {
+      if (!object.dirty) continue;
+      object.dirty = false;
+      changes.push({ table: 'objects', key: object.number, value: encodeRow(object.row()) });
+    }
+    const { sequence, checksum } = journal.last;
+    const logPosition = log.position;
+    const pool = encodeRow({
+      version: CHECKPOINT_VERSION,
+      poolId: state.poolId,
+      chunkSizeBytes: geometry.chunkSizeBytes,
+      sequence,
+      checksum,
+      log: logPosition,
+      nextPageNumber: pages.nextNumber,
+      life: state.life,
+      reserve: slots.nameReserve(RESERVE_SLOTS),
+    });
+    changes.push({ table: 'pool', key: 0, value: pool });
+    pages.capture();
+    this.#capture = { sequence, ringPosition: ring.tail, logPosition, changes };
+    state.durability.syncData((errno) => {
+      if (errno === 0) this.#encoding = true;
+    });
+  }
+
+  #commit(): void {
+    const capture = this.#capture!;
+    const state = this.#state;
+    state.ports.metadata.commit([...capture.changes, ...state.pages.takeCaptured()], (error) => {
+      if (error !== null) return this.#failed(error);
+      this.#capture = null;
+      this.#sequence = capture.sequence;
+      state.durability.checkpointed(capture.sequence, capture.ringPosition, capture.logPosition);
+      state.pages.committed();
+      const waiting = this.#waiting;
+      this.#waiting = this.#next;
+      this.#next = [];
+      if (this.#wanted) {
+        this.#wanted = false;
+        this.#begin();
+      }
+      this.#trimmed();
+      for (const done of waiting) done();
+    });
+  }
+}

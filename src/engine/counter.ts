@@ -1,0 +1,73 @@
+/**
+ * The background count after a start: walks every tree of the checkpoint once and finds out how often each page and slot
+ * is referred to. Meanwhile pages of the checkpoint are never changed (page-table.ts) and the changes of counts are kept
+ * apart, so the walk sees one frozen cut although requests are served.
+ */
+import { Entry } from './entry.ts';
+import { FANOUT } from './geometry.ts';
+import { decodePage, isLeaf } from './page.ts';
+import type { EngineState } from './state.ts';
+
+const READS_AT_A_TIME = 32;
+const PAGES_A_SLICE = 32;
+
+export class Counter {
+  readonly #state: EngineState;
+  readonly #done: () => void;
+  readonly #failed: (error: Error) => void;
+  readonly #found = new Map<number, number>();
+  readonly #toRead: number[] = [];
+  readonly #entry = new Entry();
+  #reading = 0;
+  #over = false;
+
+  /** @param roots the root page of every object of the checkpoint, as often as objects have it */
+  constructor(state: EngineState, roots: readonly number[], done: () => void, failed: (error: Error) => void) {
+    this.#state = state;
+    this.#done = done;
+    this.#failed = failed;
+    for (const root of roots) this.#visit(root);
+  }
+
+  /** One slice; true when there is more to do at once. */
+  step(): boolean {
+    if (this.#over) return false;
+    for (let count = 0; count < PAGES_A_SLICE && this.#toRead.length > 0 && this.#reading < READS_AT_A_TIME; count++)
+      this.#read(this.#toRead.pop()!);
+    if (this.#toRead.length > 0) return this.#reading < READS_AT_A_TIME;
+    if (this.#reading > 0) return false;
+    this.#over = true;
+    const { pages, slots, journal } = this.#state;
+    slots.finishCount(journal.sequence);
+    pages.finishCount(this.#found, journal.sequence);
+    this.#done();
+    return true;
+  }
+
+  #visit(number: number): void {
+    const before = this.#found.get(number);
+    this.#found.set(number, (before ?? 0) + 1);
+    if (before === undefined) this.#toRead.push(number);
+  }
+
+  #read(number: number): void {
+    this.#reading++;
+    this.#state.ports.metadata.readPage(number, (error, bytes) => {
+      this.#reading--;
+      try {
+        if (error !== null) throw error;
+        if (bytes === null) throw new Error(`page ${number} is referred to and not stored`);
+        const page = decodePage(number, bytes);
+        if (isLeaf(page)) {
+          for (let index = 0; index < FANOUT; index++) {
+            page.read(index, this.#entry);
+            for (let layer = 0; layer < this.#entry.count; layer++) this.#state.slots.counts.found(this.#entry.slots[layer]!);
+          }
+        } else for (const child of page.children) if (child !== 0) this.#visit(child);
+      } catch (cause) {
+        this.#over = true;
+        this.#failed(cause as Error);
+      }
+    });
+  }
+}

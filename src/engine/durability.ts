@@ -1,0 +1,160 @@
+/**
+ * What is durable, and the cycle that makes it so: sync the data, then write and sync the records that existed when the
+ * data sync started (design rule 1). Flushes that arrive during a cycle share the next one.
+ *
+ * Invariants: no record is on disk before the data it speaks of; data written in place counts as dirty from the start
+ * of a sync on; all is dirty after recovery; nothing is synced when nothing changed. After a failed sync nothing is ever
+ * called durable again: the kernel may have dropped the pages that failed.
+ */
+import type { Disk } from './ports.ts';
+import type { DiskCalls } from './disk-calls.ts';
+import type { LogPosition, RecordLog } from './record-log.ts';
+import type { RecordRing } from './record-ring.ts';
+
+export interface DurabilityOptions {
+  readonly data: Disk;
+  readonly calls: DiskCalls;
+  readonly ring: RecordRing;
+  readonly log: RecordLog;
+  readonly sequence: () => number;
+  /** The durable sequence has advanced. */
+  readonly advanced: () => void;
+  /** The log has no room: a checkpoint is needed now. */
+  readonly checkpointWanted: () => void;
+  readonly failed: (errno: number, what: string) => void;
+}
+
+/** Called with 0 or an errno. */
+export type Durable = (errno: number) => void;
+
+export class Durability {
+  readonly #options: DurabilityOptions;
+  #durable: number;
+  /** The last sequence that the log on disk has, and the ring position behind it. */
+  #logged: number;
+  #loggedPosition: number;
+  /** Data writes that have landed, and how many of them a sync has covered. */
+  #landed = 1;
+  #synced = 0;
+  #cycle: Durable[] | null = null;
+  #next: Durable[] = [];
+  #waitsForRoom: (() => void) | null = null;
+  #brokenErrno = 0;
+
+  constructor(options: DurabilityOptions, recovered: { durable: number; logged: number; loggedPosition: number }) {
+    this.#options = options;
+    this.#durable = recovered.durable;
+    this.#logged = recovered.logged;
+    this.#loggedPosition = recovered.loggedPosition;
+  }
+
+  get durable(): number {
+    return this.#durable;
+  }
+
+  get running(): boolean {
+    return this.#cycle !== null;
+  }
+
+  /** A write to the pool's data has landed. */
+  landed(): void {
+    this.#landed++;
+  }
+
+  /** Calls back when everything up to now is durable. */
+  request(done: Durable): void {
+    if (this.#brokenErrno !== 0) return done(this.#brokenErrno);
+    if (this.#cycle === null && this.#landed === this.#synced && this.#durable === this.#options.sequence()) return done(0);
+    this.#next.push(done);
+    if (this.#cycle === null) this.#begin();
+  }
+
+  /** Syncs the data alone, for a checkpoint. */
+  syncData(done: Durable): void {
+    const landed = this.#landed;
+    this.#options.data.sync(
+      this.#options.calls.tag((result) => {
+        if (this.#brokenErrno !== 0) return done(this.#brokenErrno);
+        if (result < 0) return done(this.#break(-result, "syncing the pool's data"));
+        this.#synced = Math.max(this.#synced, landed);
+        done(0);
+      }),
+    );
+  }
+
+  /** A checkpoint is durable that contains every record up to `sequence`; ring and log before it are free. */
+  checkpointed(sequence: number, ringPosition: number, logPosition: LogPosition): void {
+    if (this.#logged < sequence) {
+      this.#logged = sequence;
+      this.#loggedPosition = ringPosition;
+    }
+    this.#options.ring.trim(ringPosition);
+    this.#options.log.trim(logPosition);
+    this.#advance(sequence);
+    const waiting = this.#waitsForRoom;
+    this.#waitsForRoom = null;
+    waiting?.();
+  }
+
+  #begin(): void {
+    this.#cycle = this.#next;
+    this.#next = [];
+    const target = this.#options.sequence();
+    const afterData = (): void => {
+      if (this.#durable >= target) this.#finish(target);
+      else this.#writeLog(target);
+    };
+    if (this.#landed === this.#synced) return afterData();
+    this.syncData((errno) => {
+      if (errno === 0) afterData();
+    });
+  }
+
+  #writeLog(target: number): void {
+    if (this.#brokenErrno !== 0) return;
+    if (this.#logged >= target) {
+      this.#options.log.sync((errno) => {
+        if (errno !== 0) this.#break(errno, 'syncing the record log');
+        else this.#finish(target);
+      });
+      return;
+    }
+    this.#options.log.writeBatch(this.#options.ring, this.#loggedPosition, target, (reached, errno) => {
+      if (errno !== 0) return void this.#break(errno, 'writing the record log');
+      if (reached === null) {
+        this.#waitsForRoom = () => this.#writeLog(target);
+        return this.#options.checkpointWanted();
+      }
+      if (reached.sequence > this.#logged) {
+        this.#logged = reached.sequence;
+        this.#loggedPosition = reached.position;
+      }
+      this.#writeLog(target);
+    });
+  }
+
+  #finish(target: number): void {
+    if (this.#brokenErrno !== 0) return;
+    this.#advance(target);
+    const waiters = this.#cycle!;
+    this.#cycle = null;
+    if (this.#next.length > 0) this.#begin();
+    for (const waiter of waiters) waiter(0);
+  }
+
+  #advance(sequence: number): void {
+    if (sequence <= this.#durable) return;
+    this.#durable = sequence;
+    this.#options.advanced();
+  }
+
+  #break(errno: number, what: string): number {
+    this.#brokenErrno = errno;
+    const waiters = [...(this.#cycle ?? []), ...this.#next];
+    this.#cycle = null;
+    this.#next = [];
+    this.#options.failed(errno, what);
+    for (const waiter of waiters) waiter(errno);
+    return errno;
+  }
+}

@@ -1,0 +1,359 @@
+/**
+ * The engine: volumes and snapshots of one pool over the ports in ports.ts. It lives on a thread without an event loop:
+ * everything happens inside its methods and the callbacks of its ports, and nothing inside waits.
+ *
+ * Its parts: objects (what there is), tree and page-table (what maps where), slots (what is free and what may be written
+ * in place), journal, record-ring, record-log and durability (records and when they are durable), checkpointer, recovery
+ * and counter (how a start goes), requests (reads and writes), controls (snapshots and so on), dismantler and merger (what
+ * the background tidies up), inspector (usage and check).
+ */
+import { StoreError } from '../util/errors.ts';
+import { assert } from '../util/assert.ts';
+import { Checkpointer } from './checkpointer.ts';
+import { decodeObjectRow, decodePoolRow, type PoolRow } from './checkpoint-rows.ts';
+import { ChunkParts } from './chunk-parts.ts';
+import type { ControlRequest, ObjectId } from './control.ts';
+import { type ControlDone, Controls } from './controls.ts';
+import { Counter } from './counter.ts';
+import { DiskCalls, FIRST_CALL_TAG } from './disk-calls.ts';
+import { Dismantler } from './dismantler.ts';
+import { Durability } from './durability.ts';
+import { Geometry } from './geometry.ts';
+import type { Walker } from './inspector.ts';
+import { Journal } from './journal.ts';
+import { engineMemoryLayout } from './memory-layout.ts';
+import { Merger } from './merger.ts';
+import { Objects, type StoredObject, StoredObject as ObjectOfPool } from './objects.ts';
+import { PageTable } from './page-table.ts';
+import { Flights } from './part-lists.ts';
+import { newObjectId } from './pool-format.ts';
+import type { EnginePorts, MetadataRow } from './ports.ts';
+import { RecordLog } from './record-log.ts';
+import { RecordRing } from './record-ring.ts';
+import { readLogs, type Recovered, Replay, slotsNamed } from './recovery.ts';
+import { Errno, Requests } from './requests.ts';
+import { Slots } from './slots.ts';
+import type { EngineState } from './state.ts';
+import { Tree } from './tree.ts';
+
+export interface EngineOptions {
+  /** Request numbers of `submit` are below this. */
+  readonly maximumRequests: number;
+  /** The largest read or write. */
+  readonly maximumRequestBytes: number;
+  /** How long a write waits for space in a full pool before it fails with ENOSPC. */
+  readonly parkTimeoutMs: number;
+  /** Leaf pages kept in memory, about 4 KiB each; each maps 256 chunks. */
+  readonly leafLimit: number;
+  /** Records of 64 bytes that fit into the shared memory: a power of two. */
+  readonly ringUnits: number;
+  /** A checkpoint is written at the latest this long after a change. */
+  readonly checkpointAgeMs: number;
+  /** A checkpoint is written when this many pages are dirty. */
+  readonly checkpointPages: number;
+  /** A sync or the metadata failed: the pool serves reads only from now on. Called once. */
+  readonly failed: (error: Error) => void;
+}
+
+/** Operations of `submit`; the same numbers as src/block/ports.ts. */
+const READ = 1;
+const WRITE = 2;
+const ZERO = 3;
+const FLUSH = 4;
+
+export class Engine {
+  readonly #ports: EnginePorts;
+  readonly #options: EngineOptions;
+  readonly #devices: (StoredObject | null)[] = [];
+  #parts: {
+    readonly state: EngineState;
+    readonly requests: Requests;
+    readonly controls: Controls;
+    readonly checkpointer: Checkpointer;
+    readonly dismantler: Dismantler;
+    readonly merger: Merger;
+  } | null = null;
+  readonly #calls = new DiskCalls();
+  #counter: Counter | null = null;
+  #walker: (Walker & { readonly over?: boolean }) | null = null;
+  readonly #walksWaiting: (() => Walker)[] = [];
+  #checkpointedAtMs = 0;
+
+  constructor(ports: EnginePorts, options: EngineOptions) {
+    this.#ports = ports;
+    this.#options = options;
+  }
+
+  /** Recovers the pool and begins to serve. `ready` is called when devices can be opened and requests submitted. */
+  start(ready: (error: Error | null) => void): void {
+    this.#ports.metadata.load((error, pool, objects) => {
+      try {
+        if (error !== null) throw error;
+        if (pool === null)
+          throw new StoreError(
+            'failed-precondition',
+            'the pool has no checkpoint: its creation did not finish. Nothing is stored in it; remove the folder and create it again',
+          );
+        this.#recover(decodePoolRow(pool), objects, ready);
+      } catch (cause) {
+        ready(cause as Error);
+      }
+    });
+  }
+
+  /** Runs a control call; `done` is called once, when what it says is durable. */
+  control(request: ControlRequest, done: ControlDone): void {
+    this.#running.controls.run(request, done);
+  }
+
+  /** @throws StoreError not-found */
+  openDevice(id: ObjectId): number {
+    const object = this.#running.state.objects.require(id);
+    const free = this.#devices.indexOf(null);
+    const device = free < 0 ? this.#devices.length : free;
+    this.#devices[device] = object;
+    return device;
+  }
+
+  /** No request of the device is under way. */
+  closeDevice(device: number): void {
+    this.#devices[device] = null;
+  }
+
+  /** See RequestTarget in src/block/ports.ts. */
+  submit(request: number, operation: number, device: number, offsetBytes: number, lengthBytes: number, memoryOffset: number): void {
+    const { requests } = this.#running;
+    const object = this.#devices[device];
+    assert(object !== null && object !== undefined, 'requests go to open devices');
+    const invalid =
+      offsetBytes < 0 ||
+      lengthBytes < 0 ||
+      offsetBytes + lengthBytes > object.sizeBytes ||
+      (operation <= WRITE && lengthBytes > this.#options.maximumRequestBytes);
+    if (operation !== FLUSH && invalid) this.#ports.listener.completed(request, Errno.invalid);
+    else if (operation === READ) requests.read(request, object, offsetBytes, lengthBytes, memoryOffset);
+    else if (operation === FLUSH) requests.flush(request);
+    else if (object.kind === 'snapshot') this.#ports.listener.completed(request, Errno.readOnly);
+    else if (operation === WRITE) requests.write(request, object, offsetBytes, lengthBytes, memoryOffset);
+    else if (operation === ZERO) requests.zero(request, object, offsetBytes, lengthBytes);
+    else assert(false, `unknown operation ${operation}`);
+  }
+
+  /** A disk operation is over: `result` is its length in bytes (0 for a sync) or a negative errno. */
+  diskCompleted(tag: number, result: number): void {
+    if (tag >= FIRST_CALL_TAG) this.#calls.completed(tag, result);
+    else this.#running.requests.diskCompleted(tag, result);
+  }
+
+  /** Time-driven work; call at least every 100 ms. */
+  tick(): void {
+    if (this.#parts === null) return;
+    const { state, requests, checkpointer } = this.#parts;
+    const nowMs = this.#ports.clock.nowMs();
+    requests.expire(nowMs);
+    requests.slotsFreed();
+    const { slots, durability } = state;
+    if (slots.wantsDurability && slots.available < slots.counts.slots / 16 && !durability.running) durability.request(() => undefined);
+    const aged = nowMs - this.#checkpointedAtMs >= this.#options.checkpointAgeMs && checkpointer.sequence < state.journal.sequence;
+    const full = state.ring.usedUnits > state.ring.capacityUnits / 2 || state.log.usedBlocks > state.log.blocks / 2;
+    if (!checkpointer.running && (aged || full || state.pages.dirtyCount > this.#options.checkpointPages)) checkpointer.want();
+  }
+
+  /** One slice of background work, well below a millisecond; true when there is more to do at once. */
+  background(): boolean {
+    if (this.#parts === null) return false;
+    const { checkpointer, dismantler, merger } = this.#parts;
+    let more = checkpointer.step();
+    if (this.#counter !== null) more = this.#counter.step() || more;
+    more = dismantler.step() || more;
+    more = this.#walk() || more;
+    return merger.step() || more;
+  }
+
+  get #running() {
+    assert(this.#parts !== null, 'the engine has started');
+    return this.#parts;
+  }
+
+  // ---- start ---------------------------------------------------------------------------------------------
+
+  #recover(row: PoolRow, objects: readonly MetadataRow[], ready: (error: Error | null) => void): void {
+    const { memory, log: disk } = this.#ports;
+    const layout = engineMemoryLayout({ ringUnits: this.#options.ringUnits });
+    assert(layout.totalBytes <= memory.engineBytes, 'the shared memory has room for the engine');
+    const from = memory.engineOffset;
+    const ring = new RecordRing(memory.bytes.subarray(from, from + layout.stagingOffset), this.#options.ringUnits);
+    const log = new RecordLog({
+      disk,
+      calls: this.#calls,
+      poolId: row.poolId,
+      memory: memory.bytes,
+      stagingOffset: from + layout.stagingOffset,
+    });
+    readLogs(
+      { log, ring, poolId: row.poolId, sequence: row.sequence, checksum: row.checksum, life: row.life, position: row.log },
+      (error, recovered) => {
+        if (error !== null || recovered === null) return ready(error);
+        try {
+          const state = this.#assemble(row, ring, log, recovered);
+          const roots: number[] = [];
+          for (const { value } of objects) {
+            const object = new ObjectOfPool(decodeObjectRow(value));
+            object.dirty = false;
+            state.objects.add(object);
+            if (object.rootNumber !== 0) roots.push(object.rootNumber);
+          }
+          this.#counter = new Counter(
+            state,
+            roots,
+            () => this.#counted(),
+            (cause) => this.#fail(cause),
+          );
+          new Replay(state, row.sequence, () => this.#serve(state, row, from + layout.mergeOffset, ready)).run();
+        } catch (cause) {
+          ready(cause as Error);
+        }
+      },
+    );
+  }
+
+  #assemble(row: PoolRow, ring: RecordRing, log: RecordLog, recovered: Recovered): EngineState {
+    const ports = this.#ports;
+    const geometry = new Geometry(row.chunkSizeBytes);
+    const operations = this.#options.maximumRequests + this.#maximumParts(geometry);
+    const flights = new Flights(operations);
+    const objects = new Objects();
+    const durableSequence = (): number => durability.durable;
+    const journal = new Journal(ring, recovered.last);
+    const durability: Durability = new Durability(
+      {
+        data: ports.data,
+        calls: this.#calls,
+        ring,
+        log,
+        sequence: () => journal.sequence,
+        advanced: () => this.#advanced(),
+        checkpointWanted: () => this.#parts?.checkpointer.want(),
+        failed: (errno, what) => this.#fail(new Error(`${what} failed (errno ${errno})`)),
+      },
+      { durable: row.sequence, logged: recovered.logged.sequence, loggedPosition: recovered.loggedPosition },
+    );
+    const pages = new PageTable({
+      metadata: ports.metadata,
+      leafLimit: this.#options.leafLimit,
+      durableSequence,
+      failed: (error) => this.#fail(error),
+    });
+    pages.start(row.nextPageNumber);
+    const named = slotsNamed(ring, row.sequence);
+    const count = geometry.slotsOf(ports.data.sizeBytes);
+    const slots = new Slots({
+      slots: count,
+      reserve: row.reserve.filter((slot) => !named.has(slot) && slot < count),
+      durableSequence,
+      stampNow: () => flights.now,
+      oldestStamp: () => flights.oldestStamp,
+    });
+    const tree = new Tree(pages, slots);
+    return {
+      poolId: row.poolId,
+      ports,
+      geometry,
+      calls: this.#calls,
+      flights,
+      objects,
+      pages,
+      slots,
+      tree,
+      ring,
+      log,
+      journal,
+      durability,
+      life: row.life,
+      broken: null,
+    };
+  }
+
+  #serve(state: EngineState, row: PoolRow, mergeOffset: number, ready: (error: Error | null) => void): void {
+    const parts = new ChunkParts(this.#maximumParts(state.geometry));
+    const trimmed = (): void => {
+      this.#checkpointedAtMs = this.#ports.clock.nowMs();
+      requests.ringTrimmed();
+      requests.slotsFreed();
+    };
+    const checkpointer = new Checkpointer(state, row.sequence, trimmed, (error) => this.#fail(error));
+    const requests: Requests = new Requests(state, parts, {
+      maximumRequests: this.#options.maximumRequests,
+      parkTimeoutMs: this.#options.parkTimeoutMs,
+      mergeWanted: (object, chunk) => merger.want(object, chunk),
+      checkpointWanted: () => checkpointer.running || checkpointer.want(),
+    });
+    const dismantler = new Dismantler(state, () => requests.slotsFreed());
+    const merger: Merger = new Merger({
+      state,
+      parts,
+      requests,
+      firstFlight: this.#options.maximumRequests,
+      memoryOffset: mergeOffset,
+      quiet: () => dismantler.idle,
+    });
+    const opensOf = (object: StoredObject): number => this.#devices.filter((open) => open === object).length;
+    const controls = new Controls({ state, requests, merger, checkpointer, opensOf, walk: (make) => void this.#walksWaiting.push(make) });
+    this.#checkpointedAtMs = this.#ports.clock.nowMs();
+    this.#parts = { state, requests, controls, checkpointer, dismantler, merger };
+    this.#settle(state);
+    ready(null);
+  }
+
+  /** Makes durable what recovery found, together with the record of a new life; only then are slots taken. */
+  #settle(state: EngineState): void {
+    const life = newObjectId(this.#ports.random);
+    state.ring.announceLife(life);
+    state.journal.control({ change: 'life', life });
+    state.life = life;
+    state.durability.request((errno) => {
+      if (errno !== 0) return;
+      state.ring.confirmLife();
+      state.slots.settle();
+      this.#running.requests.slotsFreed();
+    });
+  }
+
+  // ---- events --------------------------------------------------------------------------------------------
+
+  #advanced(): void {
+    if (this.#parts === null) return;
+    this.#parts.state.slots.advance();
+    this.#parts.requests.slotsFreed();
+  }
+
+  #counted(): void {
+    this.#counter = null;
+    const { state, requests, merger } = this.#running;
+    // What the last process meant to merge is not written down anywhere.
+    for (const object of state.objects.all()) merger.sweep(object);
+    state.durability.request(() => requests.slotsFreed());
+  }
+
+  #walk(): boolean {
+    if (this.#walker?.over === true) this.#walker = null;
+    if (this.#walker === null && this.#walksWaiting.length > 0) {
+      const { state, dismantler } = this.#running;
+      if (!state.slots.counted || !dismantler.idle) return false;
+      this.#walker = this.#walksWaiting.shift()!();
+    }
+    return this.#walker !== null && this.#walker.step();
+  }
+
+  #fail(error: Error): void {
+    const state = this.#parts?.state;
+    if (state !== undefined && state.broken === null) state.broken = error;
+    this.#options.failed(error);
+  }
+
+  /** Enough for every request, cut at chunk borders, and the merges. */
+  #maximumParts(geometry: Geometry): number {
+    const perRequest = Math.ceil(this.#options.maximumRequestBytes / geometry.chunkSizeBytes) + 1;
+    return this.#options.maximumRequests * perRequest + 16;
+  }
+}

@@ -1,0 +1,208 @@
+/**
+ * Walks over one frozen cut of the pool: usage of an object, and the proof that every count is right. The roots are given
+ * an extra reference for the time of the walk, so every page below is shared and therefore never changed; requests go on.
+ * A walk begins only when the counts are known and nothing dropped is left to be taken apart, and one runs at a time.
+ */
+import type { CheckReport, Usage } from './control.ts';
+import { Entry } from './entry.ts';
+import { FANOUT } from './geometry.ts';
+import type { StoredObject } from './objects.ts';
+import { isLeaf, type Page } from './page.ts';
+import type { EngineState } from './state.ts';
+import { reachOf } from './tree.ts';
+
+const PAGES_A_SLICE = 16;
+const PROBLEMS_LIMIT = 100;
+
+interface Visit {
+  readonly number: number;
+  readonly firstChunk: number;
+  /** Every page on the path is referred to once. */
+  readonly exclusive: boolean;
+  readonly lineage: number;
+}
+
+/** A walk in slices. `step` returns true while there is more to do at once. */
+export interface Walker {
+  step(): boolean;
+}
+
+abstract class FrozenWalk implements Walker {
+  protected readonly state: EngineState;
+  protected readonly entry = new Entry();
+  readonly #stack: Visit[] = [];
+  readonly #pinned: number[] = [];
+  #loading = false;
+  over = false;
+
+  constructor(state: EngineState) {
+    this.state = state;
+  }
+
+  protected pin(number: number, visit: Visit): void {
+    this.state.pages.addReference(number);
+    this.#pinned.push(number);
+    this.push(visit);
+  }
+
+  protected push(visit: Visit): void {
+    this.#stack.push(visit);
+  }
+
+  protected abstract visit(page: Page, visit: Visit): void;
+  protected abstract finish(): void;
+
+  step(): boolean {
+    if (this.#loading || this.over) return false;
+    const { pages } = this.state;
+    for (let count = 0; count < PAGES_A_SLICE && this.#stack.length > 0; count++) {
+      const next = this.#stack.at(-1)!;
+      const page = pages.get(next.number);
+      if (page === undefined) {
+        this.#loading = true;
+        pages.load(next.number, () => {
+          this.#loading = false;
+        });
+        return false;
+      }
+      this.#stack.pop();
+      this.visit(page, next);
+    }
+    if (this.#stack.length > 0) return true;
+    this.over = true;
+    for (const number of this.#pinned) pages.dropReference(number, this.state.journal.sequence);
+    this.finish();
+    return false;
+  }
+
+  protected pushChildren(page: Page, visit: Visit, exclusive: (child: number) => boolean): void {
+    if (isLeaf(page)) return;
+    const reach = reachOf(page.level - 1);
+    for (let index = 0; index < FANOUT; index++) {
+      const child = page.children[index]!;
+      if (child !== 0)
+        this.push({ number: child, firstChunk: visit.firstChunk + index * reach, exclusive: exclusive(child), lineage: visit.lineage });
+    }
+  }
+}
+
+/** How much space an object uses, and how much of it nobody else does. */
+export class UsageWalk extends FrozenWalk {
+  readonly #done: (usage: Usage) => void;
+  readonly #pageReferences: (number: number) => number;
+  readonly #slotReferences: (slot: number) => number;
+  #used = 0;
+  #exclusive = 0;
+
+  constructor(state: EngineState, object: StoredObject, done: (usage: Usage) => void) {
+    super(state);
+    this.#done = done;
+    this.#pageReferences = state.pages.copyReferences();
+    this.#slotReferences = state.slots.counts.copy();
+    if (object.rootNumber === 0) return;
+    const exclusive = this.#pageReferences(object.rootNumber) === 1;
+    this.pin(object.rootNumber, { number: object.rootNumber, firstChunk: 0, exclusive, lineage: object.lineage });
+  }
+
+  protected visit(page: Page, visit: Visit): void {
+    this.pushChildren(page, visit, (child) => visit.exclusive && this.#pageReferences(child) === 1);
+    if (!isLeaf(page)) return;
+    for (let index = 0; index < FANOUT; index++) {
+      page.read(index, this.entry);
+      this.#used += this.entry.count;
+      if (!visit.exclusive) continue;
+      for (let layer = 0; layer < this.entry.count; layer++) if (this.#slotReferences(this.entry.slots[layer]!) === 1) this.#exclusive++;
+    }
+  }
+
+  protected finish(): void {
+    const { chunkSizeBytes } = this.state.geometry;
+    this.#done({ usedBytes: this.#used * chunkSizeBytes, exclusiveBytes: this.#exclusive * chunkSizeBytes });
+  }
+}
+
+/**
+ * Counts everything anew and compares: pages, slots, and that each slot is used for one chunk number of one lineage only
+ * (two owners by mistake would look like sharing).
+ */
+export class CheckWalk extends FrozenWalk {
+  readonly #done: (report: CheckReport) => void;
+  readonly #problems: string[] = [];
+  readonly #pageReferences: (number: number) => number;
+  readonly #slotReferences: (slot: number) => number;
+  readonly #pagesFound = new Map<number, number>();
+  readonly #slotsFound: Uint32Array;
+  readonly #chunkOf: Float64Array;
+  readonly #lineageOf: Float64Array;
+  readonly #objects: number;
+
+  constructor(state: EngineState, done: (report: CheckReport) => void) {
+    super(state);
+    this.#done = done;
+    const { pages, slots, objects } = state;
+    this.#pageReferences = pages.copyReferences();
+    this.#slotReferences = slots.counts.copy();
+    this.#slotsFound = new Uint32Array(slots.counts.slots);
+    this.#chunkOf = new Float64Array(slots.counts.slots).fill(-1);
+    this.#lineageOf = new Float64Array(slots.counts.slots);
+    this.#objects = objects.size;
+    for (const object of objects.all()) if (object.rootNumber !== 0) this.#root(object.rootNumber, object.lineage);
+  }
+
+  #root(number: number, lineage: number): void {
+    const before = this.#pagesFound.get(number);
+    this.#pagesFound.set(number, (before ?? 0) + 1);
+    if (before === undefined) this.pin(number, { number, firstChunk: 0, exclusive: false, lineage });
+  }
+
+  protected visit(page: Page, visit: Visit): void {
+    if (!isLeaf(page)) {
+      const reach = reachOf(page.level - 1);
+      for (let index = 0; index < FANOUT; index++) {
+        const child = page.children[index]!;
+        if (child === 0) continue;
+        const before = this.#pagesFound.get(child);
+        this.#pagesFound.set(child, (before ?? 0) + 1);
+        if (before === undefined)
+          this.push({ number: child, firstChunk: visit.firstChunk + index * reach, exclusive: false, lineage: visit.lineage });
+      }
+      return;
+    }
+    for (let index = 0; index < FANOUT; index++) {
+      page.read(index, this.entry);
+      for (let layer = 0; layer < this.entry.count; layer++) this.#slot(this.entry.slots[layer]!, visit.firstChunk + index, visit.lineage);
+    }
+  }
+
+  #slot(slot: number, chunk: number, lineage: number): void {
+    if (slot >= this.#slotsFound.length) return this.#problem(`slot ${slot} lies outside the pool`);
+    this.#slotsFound[slot]!++;
+    if (this.#chunkOf[slot] === -1) {
+      this.#chunkOf[slot] = chunk;
+      this.#lineageOf[slot] = lineage;
+    } else if (this.#chunkOf[slot] !== chunk || this.#lineageOf[slot] !== lineage) {
+      this.#problem(
+        `slot ${slot} holds chunk ${this.#chunkOf[slot]} of lineage ${this.#lineageOf[slot]} and chunk ${chunk} of lineage ${lineage}`,
+      );
+    }
+  }
+
+  #problem(text: string): void {
+    if (this.#problems.length < PROBLEMS_LIMIT) this.#problems.push(text);
+  }
+
+  protected finish(): void {
+    for (const [number, found] of this.#pagesFound) {
+      const counted = this.#pageReferences(number);
+      if (counted !== found) this.#problem(`page ${number} is referred to ${found} times and counted ${counted} times`);
+    }
+    let used = 0;
+    for (let slot = 1; slot < this.#slotsFound.length; slot++) {
+      const found = this.#slotsFound[slot]!;
+      const counted = this.#slotReferences(slot);
+      if (found > 0) used++;
+      if (counted !== found) this.#problem(`slot ${slot} is referred to ${found} times and counted ${counted} times`);
+    }
+    this.#done({ objects: this.#objects, pages: this.#pagesFound.size, slotsUsed: used, problems: this.#problems });
+  }
+}

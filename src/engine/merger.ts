@@ -1,0 +1,228 @@
+/**
+ * Background merges: entries with many layers become short again, and two layers that one volume owns become one slot.
+ *
+ * A merge is an operation on a chunk like a write (chunk-parts.ts): writes to the chunk wait for it, and it does not start
+ * while something is in flight there. It copies at most one chunk, and a few run at a time.
+ */
+import type { ChunkParts } from './chunk-parts.ts';
+import { Entry, planMerge, type MergePlan } from './entry.ts';
+import { FANOUT, GRANULE_BYTES, HEADER_SLOT } from './geometry.ts';
+import { MERGE_BUFFER_BYTES, MERGE_BUFFERS } from './memory-layout.ts';
+import { NumberQueue } from './number-queue.ts';
+import type { StoredObject } from './objects.ts';
+import { NONE } from './part-lists.ts';
+import type { Requests } from './requests.ts';
+import type { EngineState } from './state.ts';
+import { EMPTY, indexAt, MISSING } from './tree.ts';
+
+/** Chunks that may be waiting for a merge; more are found again by the next sweep. */
+const QUEUE_LIMIT = 65536;
+/** Leaves that a sweep looks at in one slice. */
+const LEAVES_A_SLICE = 16;
+
+export interface MergerOptions {
+  readonly state: EngineState;
+  readonly parts: ChunkParts;
+  readonly requests: Requests;
+  /** Index of the first merge among the flights' operations is that of its part plus this. */
+  readonly firstFlight: number;
+  /** Everything dropped has been taken apart: what a volume owns is known. */
+  readonly quiet: () => boolean;
+  /** Offset of the merge buffers in the shared memory. */
+  readonly memoryOffset: number;
+}
+
+interface Merge {
+  readonly part: number;
+  readonly object: StoredObject;
+  readonly chunk: number;
+  readonly plan: MergePlan;
+  readonly buffer: number;
+  pending: number;
+  failed: boolean;
+}
+
+export class Merger {
+  readonly #options: MergerOptions;
+  readonly #entry = new Entry();
+  readonly #chunks = new NumberQueue();
+  readonly #numbers = new NumberQueue();
+  readonly #buffers: number[] = [];
+  readonly #sweeps = new Map<number, number>();
+  #loading = false;
+
+  constructor(options: MergerOptions) {
+    this.#options = options;
+    for (let buffer = 0; buffer < MERGE_BUFFERS; buffer++) this.#buffers.push(options.memoryOffset + buffer * MERGE_BUFFER_BYTES);
+  }
+
+  get idle(): boolean {
+    return this.#chunks.length === 0 && this.#sweeps.size === 0 && this.#buffers.length === MERGE_BUFFERS;
+  }
+
+  /** A chunk's entry has more layers than a read should visit. */
+  want(object: StoredObject, chunk: number): void {
+    if (this.#chunks.length >= QUEUE_LIMIT) return this.sweep(object);
+    this.#chunks.push(chunk);
+    this.#numbers.push(object.number);
+  }
+
+  /** Something that shared with this volume is gone: look through its whole map for layers that it owns now. */
+  sweep(object: StoredObject): void {
+    if (object.kind === 'volume') this.#sweeps.set(object.number, 0);
+  }
+
+  /** One slice of work; true when there may be more to do at once. */
+  step(): boolean {
+    const { state } = this.#options;
+    if (!state.slots.counted || !state.slots.settled || state.broken !== null) return false;
+    if (this.#chunks.length > 0) {
+      if (this.#buffers.length === 0 || !state.journal.hasRoom) return false;
+      return this.#startNext();
+    }
+    return this.#sweepSome();
+  }
+
+  #startNext(): boolean {
+    const { state } = this.#options;
+    const chunk = this.#chunks.shift();
+    const object = state.objects.byNumber(this.#numbers.shift());
+    if (object === undefined || object.kind !== 'volume') return this.#chunks.length > 0;
+    if (object.holds > 0 || this.#options.parts.findInFlight(object, chunk) !== NONE) {
+      this.want(object, chunk);
+      return false;
+    }
+    const leaf = state.tree.find(object, chunk);
+    if (leaf === EMPTY) return this.#chunks.length > 0;
+    if (leaf === MISSING) {
+      state.pages.load(state.pages.missing, () => this.want(object, chunk));
+      return this.#chunks.length > 0;
+    }
+    leaf.read(indexAt(chunk, 0), this.#entry);
+    const plan: MergePlan = { source: 0, target: 0, mask: 0 };
+    if (!planMerge(this.#entry, state.tree.ownedLayers(object, chunk, this.#entry), plan)) return this.#chunks.length > 0;
+    const fresh = plan.target === HEADER_SLOT;
+    if (fresh) plan.target = state.slots.take();
+    if (plan.target === HEADER_SLOT) return this.#chunks.length > 0;
+    this.#begin(object, chunk, plan, fresh);
+    return this.#buffers.length > 0;
+  }
+
+  #begin(object: StoredObject, chunk: number, plan: MergePlan, fresh: boolean): void {
+    const { parts, state, firstFlight } = this.#options;
+    const part = parts.allocate();
+    parts.set(part, object, NONE, chunk, plan.mask, 0);
+    parts.begin(part, plan.target, fresh);
+    object.writesInFlight++;
+    state.flights.begin(firstFlight + part);
+    const merge: Merge = { part, object, chunk, plan, buffer: this.#buffers.pop()!, pending: 0, failed: false };
+    this.#eachRun(
+      merge,
+      plan.source,
+      (disk, length, memory, tag) => state.ports.data.read(disk, length, memory, tag),
+      () => this.#copy(merge),
+    );
+  }
+
+  #copy(merge: Merge): void {
+    const { state } = this.#options;
+    if (merge.failed) return this.#end(merge);
+    this.#eachRun(
+      merge,
+      merge.plan.target,
+      (disk, length, memory, tag) => state.ports.data.write(disk, length, memory, tag),
+      () => {
+        state.durability.landed();
+        this.#record(merge);
+      },
+    );
+  }
+
+  /** Issues one disk operation for each run of granules in the mask, and calls `done` when all are over. */
+  #eachRun(merge: Merge, slot: number, issue: (disk: number, length: number, memory: number, tag: number) => void, done: () => void): void {
+    const { state } = this.#options;
+    const { granulesPerChunk, chunkSizeBytes } = state.geometry;
+    merge.pending = 1;
+    const over = (result: number): void => {
+      if (result < 0) merge.failed = true;
+      if (--merge.pending === 0) done();
+    };
+    for (let granule = 0; granule < granulesPerChunk; granule++) {
+      if (!((merge.plan.mask >> granule) & 1)) continue;
+      let to = granule + 1;
+      while (to < granulesPerChunk && (merge.plan.mask >> to) & 1) to++;
+      const at = granule * GRANULE_BYTES;
+      merge.pending++;
+      issue(slot * chunkSizeBytes + at, (to - granule) * GRANULE_BYTES, merge.buffer + at, state.calls.tag(over));
+      granule = to;
+    }
+    merge.pending--;
+  }
+
+  #record(merge: Merge): void {
+    const { state } = this.#options;
+    const { object, chunk, plan, part } = merge;
+    if (merge.failed || object.deleted || object.incarnation !== this.#options.parts.incarnation[part]) return this.#end(merge);
+    const leaf = state.tree.find(object, chunk);
+    if (leaf === MISSING) return state.pages.load(state.pages.missing, () => this.#record(merge));
+    if (leaf === EMPTY) return this.#end(merge);
+    leaf.read(indexAt(chunk, 0), this.#entry);
+    const at = this.#entry.find(plan.source);
+    const still = at < 0 ? 0 : this.#entry.masks[at]! & plan.mask;
+    if (still === 0) return this.#end(merge);
+    this.#entry.withLayer(plan.target, still);
+    state.tree.setEntry(object, chunk, this.#entry, state.journal.entry(object, chunk, this.#entry));
+    this.#options.parts.fresh[part] = 0; // the slot is referred to now
+    if (this.#entry.count > 1) this.want(object, chunk);
+    this.#end(merge);
+  }
+
+  #end(merge: Merge): void {
+    const { parts, requests, state } = this.#options;
+    if (parts.fresh[merge.part] === 1) state.slots.giveBack(merge.plan.target);
+    requests.endInFlight(merge.part, merge.object);
+    parts.free(merge.part);
+    this.#buffers.push(merge.buffer);
+    requests.slotsFreed();
+  }
+
+  #sweepSome(): boolean {
+    const { state } = this.#options;
+    if (this.#loading || this.#sweeps.size === 0 || !this.#options.quiet()) return false;
+    for (const [number, cursor] of this.#sweeps) {
+      const object = state.objects.byNumber(number);
+      const end = object === undefined ? 0 : state.geometry.chunksOf(object.sizeBytes);
+      let chunk = cursor;
+      for (let leaves = 0; leaves < LEAVES_A_SLICE && chunk < end; leaves++, chunk += FANOUT) {
+        const leaf = state.tree.find(object!, chunk);
+        if (leaf === EMPTY) continue;
+        if (leaf === MISSING) {
+          this.#loading = true;
+          state.pages.load(state.pages.missing, () => {
+            this.#loading = false;
+          });
+          break;
+        }
+        this.#wantFrom(object!, leaf, chunk);
+      }
+      if (chunk >= end) this.#sweeps.delete(number);
+      else this.#sweeps.set(number, chunk);
+      return true;
+    }
+    return false;
+  }
+
+  #wantFrom(
+    object: StoredObject,
+    leaf: { layersAt(index: number): number; read(index: number, entry: Entry): void },
+    firstChunk: number,
+  ): void {
+    const plan: MergePlan = { source: 0, target: 0, mask: 0 };
+    for (let index = 0; index < FANOUT; index++) {
+      if (leaf.layersAt(index) < 2) continue;
+      leaf.read(index, this.#entry);
+      const owned = this.#options.state.tree.ownedLayers(object, firstChunk + index, this.#entry);
+      if (planMerge(this.#entry, owned, plan)) this.want(object, firstChunk + index);
+    }
+  }
+}

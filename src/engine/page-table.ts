@@ -1,0 +1,304 @@
+/**
+ * The pages of all trees: which are in memory, how often each is referred to, which are dirty.
+ *
+ * Invariants:
+ * - a page with more than one reference is never changed; before the background count is over that holds for every
+ *   page of the checkpoint ("old": its number is below `firstNewNumber`);
+ * - references are counted once a distinct parent: two volumes that share an inner page share all below it by that one
+ *   reference;
+ * - the checkpoint under way stores a page as it was when the checkpoint was captured: who changes it first encodes it.
+ */
+import { assert } from '../util/assert.ts';
+import type { MetadataChange, MetadataStore } from './ports.ts';
+import { decodePage, encodePage, InnerPage, isLeaf, LeafPage, type Page } from './page.ts';
+
+export interface PageTableOptions {
+  readonly metadata: MetadataStore;
+  /** Leaves kept in memory; inner pages always stay. */
+  readonly leafLimit: number;
+  readonly durableSequence: () => number;
+  /** The metadata store failed to read a page: nothing sensible can go on. */
+  readonly failed: (error: Error) => void;
+}
+
+/** A page nobody refers to any more; its children still carry its references until it is taken apart. */
+export interface DroppedPage {
+  readonly number: number;
+  readonly sequence: number;
+}
+
+export class PageTable {
+  readonly #options: PageTableOptions;
+  readonly #resident = new Map<number, Page>();
+  readonly #loading = new Map<number, (() => void)[]>();
+  /** References of pages that are not in memory, where they are not 1, and their last drop where it may not be durable. */
+  readonly #awayReferences = new Map<number, number>();
+  readonly #awayShed = new Map<number, number>();
+  /** Changes of old pages' counts during the background count. */
+  #changes: Map<number, number> | null = new Map();
+  #firstNewNumber = 1;
+  #nextNumber = 1;
+  #leaves = 0;
+  readonly #dirty = new Set<Page>();
+  #captured: Page[] = [];
+  #capturedAt = 0;
+  readonly #encoded = new Map<number, Uint8Array>();
+  readonly #removed = new Set<number>();
+  readonly dropped: DroppedPage[] = [];
+  /** Number of the page that a walk found missing; valid right after the walk said so. */
+  missing = 0;
+
+  constructor(options: PageTableOptions) {
+    this.#options = options;
+  }
+
+  /** Continues the numbering of a checkpoint. */
+  start(nextNumber: number): void {
+    this.#firstNewNumber = nextNumber;
+    this.#nextNumber = nextNumber;
+  }
+
+  get nextNumber(): number {
+    return this.#nextNumber;
+  }
+
+  get dirtyCount(): number {
+    return this.#dirty.size;
+  }
+
+  get residentCount(): number {
+    return this.#resident.size;
+  }
+
+  /** The page if it is in memory; else undefined, and `missing` names it. */
+  get(number: number): Page | undefined {
+    const page = this.#resident.get(number);
+    if (page === undefined) this.missing = number;
+    else page.recentlyUsed = true;
+    return page;
+  }
+
+  /** Brings a page into memory, then calls `done`. */
+  load(number: number, done: () => void): void {
+    const waiters = this.#loading.get(number);
+    if (waiters !== undefined) {
+      waiters.push(done);
+      return;
+    }
+    this.#loading.set(number, [done]);
+    this.#options.metadata.readPage(number, (error, bytes) => {
+      const waiting = this.#loading.get(number)!;
+      this.#loading.delete(number);
+      try {
+        if (error !== null) throw error;
+        assert(bytes !== null, `page ${number} is referred to and not stored`);
+        this.#adopt(decodePage(number, bytes));
+      } catch (cause) {
+        this.#options.failed(cause as Error);
+        return;
+      }
+      for (const waiter of waiting) waiter();
+    });
+  }
+
+  newLeaf(): LeafPage {
+    const page = new LeafPage(this.#nextNumber++);
+    this.#addNew(page);
+    return page;
+  }
+
+  newInner(level: number): InnerPage {
+    const page = new InnerPage(this.#nextNumber++, level);
+    this.#addNew(page);
+    return page;
+  }
+
+  /** A copy with its own number. The caller adds the references to its children and drops the one to the original. */
+  copy(page: Page): Page {
+    const copy = page.copyTo(this.#nextNumber++);
+    this.#addNew(copy);
+    return copy;
+  }
+
+  isShared(page: Page): boolean {
+    return page.references !== 1 || (this.#changes !== null && page.number < this.#firstNewNumber);
+  }
+
+  /** No record that took a reference away can still be lost. */
+  shedIsDurable(page: Page): boolean {
+    return page.shedSequence <= this.#options.durableSequence();
+  }
+
+  /** References to a page; known once counted. */
+  references(number: number): number {
+    return this.#resident.get(number)?.references ?? this.#awayReferences.get(number) ?? 1;
+  }
+
+  addReference(number: number): void {
+    if (this.#changeOld(number, 1)) return;
+    const page = this.#resident.get(number);
+    if (page !== undefined) page.references++;
+    else this.#awayReferences.set(number, (this.#awayReferences.get(number) ?? 1) + 1);
+  }
+
+  /** A parent or root no longer refers to the page. With the last reference it comes into `dropped`. */
+  dropReference(number: number, sequence: number): void {
+    const page = this.#resident.get(number);
+    if (page !== undefined) page.shedSequence = Math.max(page.shedSequence, sequence);
+    else if (sequence > this.#options.durableSequence()) this.#awayShed.set(number, Math.max(sequence, this.#awayShed.get(number) ?? 0));
+    if (this.#changeOld(number, -1)) return;
+    const left = (page?.references ?? this.#awayReferences.get(number) ?? 1) - 1;
+    assert(left >= 0, 'a page reference is dropped once');
+    if (page !== undefined) page.references = left;
+    else if (left === 1) this.#awayReferences.delete(number);
+    else this.#awayReferences.set(number, left);
+    if (left === 0) this.dropped.push({ number, sequence });
+  }
+
+  /** The page is about to be changed in place. */
+  touch(page: Page): void {
+    assert(!this.isShared(page), 'a shared page is never changed');
+    if (page.capturePending) this.#encode(page);
+    if (page.dirty) return;
+    page.dirty = true;
+    this.#dirty.add(page);
+  }
+
+  /** A dropped page has been taken apart: it is gone. */
+  remove(page: Page): void {
+    if (page.capturePending) this.#encode(page);
+    this.#dirty.delete(page);
+    this.#resident.delete(page.number);
+    if (isLeaf(page)) this.#leaves--;
+    if (page.stored) this.#removed.add(page.number);
+  }
+
+  // ---- checkpoint ----------------------------------------------------------------------------------------
+
+  /** Marks all dirty pages as part of the checkpoint that begins now. */
+  capture(): void {
+    assert(this.#captured.length === 0 && this.#encoded.size === 0, 'one checkpoint at a time');
+    this.#captured = [...this.#dirty];
+    this.#capturedAt = 0;
+    for (const page of this.#captured) {
+      page.capturePending = true;
+      page.dirty = false;
+    }
+    this.#dirty.clear();
+    this.#capturedRemoved = [...this.#removed];
+    this.#removed.clear();
+  }
+  #capturedRemoved: number[] = [];
+
+  /** Encodes some of the captured pages; true while more are left. */
+  encodeSome(limit: number): boolean {
+    for (let count = 0; count < limit && this.#capturedAt < this.#captured.length; count++) {
+      const page = this.#captured[this.#capturedAt++]!;
+      if (page.capturePending) this.#encode(page);
+    }
+    return this.#capturedAt < this.#captured.length;
+  }
+
+  /** The changes of the captured checkpoint; call when encodeSome has returned false. */
+  takeCaptured(): MetadataChange[] {
+    const changes: MetadataChange[] = [];
+    for (const number of this.#capturedRemoved) changes.push({ table: 'pages', key: number, value: null });
+    for (const [number, bytes] of this.#encoded) changes.push({ table: 'pages', key: number, value: bytes });
+    this.#capturedRemoved = [];
+    return changes;
+  }
+
+  /** The checkpoint is durable: what it stored may leave memory. */
+  committed(): void {
+    this.#encoded.clear();
+    this.#captured = [];
+    const durable = this.#options.durableSequence();
+    for (const [number, sequence] of this.#awayShed) if (sequence <= durable) this.#awayShed.delete(number);
+    this.#evict();
+  }
+
+  // ---- the background count -----------------------------------------------------------------------------
+
+  get counted(): boolean {
+    return this.#changes === null;
+  }
+
+  isOld(number: number): boolean {
+    return number < this.#firstNewNumber;
+  }
+
+  /** The count found `found` references to each old page. From here on every count is exact. */
+  finishCount(found: ReadonlyMap<number, number>, sequence: number): void {
+    const changes = this.#changes;
+    assert(changes !== null, 'counting ends once');
+    this.#changes = null;
+    for (const number of changes.keys()) assert(found.has(number), 'only pages of the checkpoint change during its count');
+    for (const [number, count] of found) {
+      const references = count + (changes.get(number) ?? 0);
+      assert(references >= 0, 'no page count is negative');
+      const page = this.#resident.get(number);
+      if (page !== undefined) page.references = references;
+      else if (references !== 1) this.#awayReferences.set(number, references);
+      if (references === 0) this.dropped.push({ number, sequence });
+    }
+  }
+
+  /** A copy of all counts, for a check of one frozen cut. */
+  copyReferences(): (number: number) => number {
+    const counts = new Map(this.#awayReferences);
+    for (const page of this.#resident.values()) counts.set(page.number, page.references);
+    return (number) => counts.get(number) ?? 1;
+  }
+
+  // ---- helpers -------------------------------------------------------------------------------------------
+
+  #changeOld(number: number, by: number): boolean {
+    if (this.#changes === null || number >= this.#firstNewNumber) return false;
+    this.#changes.set(number, (this.#changes.get(number) ?? 0) + by);
+    return true;
+  }
+
+  #addNew(page: Page): void {
+    this.#resident.set(page.number, page);
+    if (isLeaf(page)) this.#leaves++;
+    page.dirty = true;
+    this.#dirty.add(page);
+    if (this.#leaves > this.#options.leafLimit) this.#evict();
+  }
+
+  #adopt(page: Page): void {
+    page.references = this.#awayReferences.get(page.number) ?? 1;
+    page.shedSequence = this.#awayShed.get(page.number) ?? 0;
+    this.#awayReferences.delete(page.number);
+    this.#awayShed.delete(page.number);
+    this.#resident.set(page.number, page);
+    if (!isLeaf(page)) return;
+    this.#leaves++;
+    if (this.#leaves > this.#options.leafLimit) this.#evict(page);
+  }
+
+  #encode(page: Page): void {
+    page.capturePending = false;
+    page.stored = true;
+    this.#encoded.set(page.number, encodePage(page));
+  }
+
+  /** Second chance over the clean leaves. Pages that the checkpoint under way holds stay, since they cannot be read back. */
+  #evict(keep?: Page): void {
+    let scanned = 0;
+    const limit = this.#options.leafLimit;
+    for (const page of this.#resident.values()) {
+      if (this.#leaves <= limit || scanned++ > 2 * limit) break;
+      if (!isLeaf(page) || page === keep || page.dirty || page.capturePending || this.#encoded.has(page.number)) continue;
+      if (!this.shedIsDurable(page)) continue;
+      this.#resident.delete(page.number);
+      if (page.recentlyUsed) {
+        page.recentlyUsed = false;
+        this.#resident.set(page.number, page); // to the end of the order
+        continue;
+      }
+      this.#leaves--;
+      if (page.references !== 1) this.#awayReferences.set(page.number, page.references);
+    }
+  }
+}

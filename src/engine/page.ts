@@ -1,0 +1,226 @@
+/**
+ * Pages of the radix trees. A leaf maps 256 consecutive chunks to entries; an inner page holds 256 page numbers.
+ *
+ * A page that more than one parent or root refers to is never changed: a writer copies it first (tree.ts). So a page is
+ * mutable only while its reference count is one.
+ *
+ * Encoded form (docs/format.md, "Pages"): a header of 32 bytes with a checksum, then the content, packed so that a full
+ * leaf with two layers an entry fits into one overflow page of the metadata store (4,072 bytes).
+ */
+import { crc32 } from 'node:zlib';
+import { assert } from '../util/assert.ts';
+import { StoreError } from '../util/errors.ts';
+import { Entry } from './entry.ts';
+import { FANOUT, MAXIMUM_LAYERS } from './geometry.ts';
+
+const HEADER_BYTES = 32;
+const PAGE_VERSION = 1;
+const INLINE_LAYERS = 2;
+const LAYER_BYTES = 7; // 5 bytes of slot number, 2 of mask
+const CHILD_BYTES = 6;
+
+interface PageState {
+  /** Never used again for another page. 0 is no page. */
+  readonly number: number;
+  readonly level: number;
+  /** Parents and roots that refer to this page. Not known for pages of the last checkpoint until they are counted. */
+  references: number;
+  /** Sequence of the last record that took a reference away. */
+  shedSequence: number;
+  /** Changed since it was last captured for a checkpoint. */
+  dirty: boolean;
+  /** The checkpoint under way still has to encode it; whoever changes it first encodes it before. */
+  capturePending: boolean;
+  /** In the metadata store, or in the transaction under way. */
+  stored: boolean;
+  /** Second chance of the cache. */
+  recentlyUsed: boolean;
+}
+
+export class LeafPage implements PageState {
+  readonly number: number;
+  readonly level = 0;
+  references = 1;
+  shedSequence = 0;
+  dirty = false;
+  capturePending = false;
+  stored = false;
+  recentlyUsed = true;
+  readonly #counts = new Uint8Array(FANOUT);
+  readonly #slots = new Uint32Array(FANOUT * INLINE_LAYERS);
+  readonly #masks = new Uint16Array(FANOUT * INLINE_LAYERS);
+  /** Layers beyond the inline ones: slot, mask, slot, mask … by index. */
+  #more: Map<number, Uint32Array> | null = null;
+
+  constructor(number: number) {
+    this.number = number;
+  }
+
+  layersAt(index: number): number {
+    return this.#counts[index]!;
+  }
+
+  read(index: number, entry: Entry): void {
+    const count = this.#counts[index]!;
+    entry.count = count;
+    if (count === 0) return;
+    const at = index * INLINE_LAYERS;
+    entry.slots[0] = this.#slots[at]!;
+    entry.masks[0] = this.#masks[at]!;
+    if (count === 1) return;
+    entry.slots[1] = this.#slots[at + 1]!;
+    entry.masks[1] = this.#masks[at + 1]!;
+    if (count === INLINE_LAYERS) return;
+    const more = this.#more!.get(index)!;
+    for (let layer = INLINE_LAYERS; layer < count; layer++) {
+      entry.slots[layer] = more[(layer - INLINE_LAYERS) * 2]!;
+      entry.masks[layer] = more[(layer - INLINE_LAYERS) * 2 + 1]!;
+    }
+  }
+
+  write(index: number, entry: Entry): void {
+    const count = entry.count;
+    const at = index * INLINE_LAYERS;
+    if (this.#counts[index]! > INLINE_LAYERS) this.#more!.delete(index);
+    this.#counts[index] = count;
+    for (let layer = 0; layer < INLINE_LAYERS; layer++) {
+      this.#slots[at + layer] = layer < count ? entry.slots[layer]! : 0;
+      this.#masks[at + layer] = layer < count ? entry.masks[layer]! : 0;
+    }
+    if (count <= INLINE_LAYERS) return;
+    const more = new Uint32Array((count - INLINE_LAYERS) * 2);
+    for (let layer = INLINE_LAYERS; layer < count; layer++) {
+      more[(layer - INLINE_LAYERS) * 2] = entry.slots[layer]!;
+      more[(layer - INLINE_LAYERS) * 2 + 1] = entry.masks[layer]!;
+    }
+    this.#more ??= new Map();
+    this.#more.set(index, more);
+  }
+
+  copyTo(number: number): LeafPage {
+    const copy = new LeafPage(number);
+    copy.#counts.set(this.#counts);
+    copy.#slots.set(this.#slots);
+    copy.#masks.set(this.#masks);
+    if (this.#more !== null && this.#more.size > 0) copy.#more = new Map([...this.#more].map(([index, layers]) => [index, layers.slice()]));
+    return copy;
+  }
+}
+
+export class InnerPage implements PageState {
+  readonly number: number;
+  readonly level: number;
+  references = 1;
+  shedSequence = 0;
+  dirty = false;
+  capturePending = false;
+  stored = false;
+  recentlyUsed = true;
+  /** Page numbers, 0 where nothing is mapped. */
+  readonly children = new Float64Array(FANOUT);
+
+  constructor(number: number, level: number) {
+    assert(level > 0, 'an inner page stands above the leaves');
+    this.number = number;
+    this.level = level;
+  }
+
+  copyTo(number: number): InnerPage {
+    const copy = new InnerPage(number, this.level);
+    copy.children.set(this.children);
+    return copy;
+  }
+}
+
+export type Page = LeafPage | InnerPage;
+
+export function isLeaf(page: Page): page is LeafPage {
+  return page.level === 0;
+}
+
+const scratch = new Entry();
+
+/** The bytes of a page as they stand in the metadata store. */
+export function encodePage(page: Page): Uint8Array {
+  const bytes = new Uint8Array(isLeaf(page) ? leafBytes(page) : HEADER_BYTES + FANOUT * CHILD_BYTES);
+  const view = new DataView(bytes.buffer);
+  view.setUint16(4, PAGE_VERSION, true);
+  view.setUint8(6, page.level);
+  putNumber(view, 8, page.number);
+  if (isLeaf(page)) encodeLeaf(page, bytes, view);
+  else for (let index = 0; index < FANOUT; index++) putNumber(view, HEADER_BYTES + index * CHILD_BYTES, page.children[index]!);
+  view.setUint32(0, crc32(bytes.subarray(4)), true);
+  return bytes;
+}
+
+/** @throws StoreError data-loss when the bytes are not what was written, failed-precondition for an unknown version */
+export function decodePage(number: number, bytes: Uint8Array): Page {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (bytes.length < HEADER_BYTES || crc32(bytes.subarray(4)) !== view.getUint32(0, true) || getNumber(view, 8) !== number) {
+    throw new StoreError('data-loss', `page ${number} of the pool's metadata is damaged: its checksum does not match`);
+  }
+  if (view.getUint16(4, true) !== PAGE_VERSION) {
+    throw new StoreError(
+      'failed-precondition',
+      `page ${number} has version ${view.getUint16(4, true)}; this program reads version ${PAGE_VERSION}`,
+    );
+  }
+  const level = view.getUint8(6);
+  const page = level === 0 ? decodeLeaf(number, bytes, view) : decodeInner(number, level, view);
+  page.stored = true;
+  return page;
+}
+
+function leafBytes(page: LeafPage): number {
+  let layers = 0;
+  for (let index = 0; index < FANOUT; index++) layers += page.layersAt(index);
+  return HEADER_BYTES + FANOUT + layers * LAYER_BYTES;
+}
+
+function encodeLeaf(page: LeafPage, bytes: Uint8Array, view: DataView): void {
+  let at = HEADER_BYTES + FANOUT;
+  for (let index = 0; index < FANOUT; index++) {
+    const count = page.layersAt(index);
+    bytes[HEADER_BYTES + index] = count;
+    if (count === 0) continue;
+    page.read(index, scratch);
+    for (let layer = 0; layer < count; layer++) {
+      view.setUint32(at, scratch.slots[layer]!, true); // the fifth byte of the slot number stays 0
+      view.setUint16(at + 5, scratch.masks[layer]!, true);
+      at += LAYER_BYTES;
+    }
+  }
+}
+
+function decodeLeaf(number: number, bytes: Uint8Array, view: DataView): LeafPage {
+  const page = new LeafPage(number);
+  let at = HEADER_BYTES + FANOUT;
+  for (let index = 0; index < FANOUT; index++) {
+    const count = bytes[HEADER_BYTES + index]!;
+    if (count === 0) continue;
+    if (count > MAXIMUM_LAYERS) throw new StoreError('data-loss', `page ${number} of the pool's metadata has an entry of ${count} layers`);
+    scratch.clear();
+    for (let layer = 0; layer < count; layer++) {
+      scratch.push(view.getUint32(at, true), view.getUint16(at + 5, true));
+      at += LAYER_BYTES;
+    }
+    page.write(index, scratch);
+  }
+  return page;
+}
+
+function decodeInner(number: number, level: number, view: DataView): InnerPage {
+  const page = new InnerPage(number, level);
+  for (let index = 0; index < FANOUT; index++) page.children[index] = getNumber(view, HEADER_BYTES + index * CHILD_BYTES);
+  return page;
+}
+
+/** A number below 2^48, little endian, in six bytes. */
+export function putNumber(view: DataView, at: number, value: number): void {
+  view.setUint32(at, value >>> 0, true);
+  view.setUint16(at + 4, Math.floor(value / 2 ** 32), true);
+}
+
+export function getNumber(view: DataView, at: number): number {
+  return view.getUint32(at, true) + view.getUint16(at + 4, true) * 2 ** 32;
+}

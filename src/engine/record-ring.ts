@@ -1,0 +1,152 @@
+/**
+ * The records since the last checkpoint, in memory that survives the death of the process.
+ *
+ * Invariants: a record counts once the tail stands behind it, and the tail is published last, so a kill at any
+ * instruction leaves whole records only; nothing between head and tail is ever overwritten; the head moves only when a
+ * durable checkpoint contains what it passes.
+ *
+ * Layout (docs/format.md, "Shared memory"): a page with the header, then units of 64 bytes, a power of two of them.
+ * Positions count units without end modulo 2^32. A record never wraps: a skip record fills the rest of the last lap.
+ */
+import { assert } from '../util/assert.ts';
+import { StoreError } from '../util/errors.ts';
+import { readHead, RecordBuffer, RecordKind, type RecordHead, RECORD_UNIT_BYTES } from './record.ts';
+
+const MAGIC = 0x676e6972; // "ring"
+const VERSION = 1;
+export const RING_HEADER_BYTES = 4096;
+const LIFE_BYTES = 16;
+
+const FIELD = { magic: 0, version: 1, capacity: 2, head: 3, tail: 4 } as const; // 32-bit words
+const AT = { pool: 32, life: 64, nextLife: 96 } as const; // bytes
+
+export class RecordRing {
+  readonly buffer: RecordBuffer;
+  readonly #words: Int32Array;
+  readonly #bytes: Uint8Array;
+  readonly #capacity: number;
+
+  /** @param bytes the engine's part of the shared memory from the ring on; 4-byte aligned */
+  constructor(bytes: Uint8Array, capacityUnits: number) {
+    assert((capacityUnits & (capacityUnits - 1)) === 0, 'the capacity is a power of two');
+    assert(bytes.length >= RING_HEADER_BYTES + capacityUnits * RECORD_UNIT_BYTES, 'the ring fits into its memory');
+    this.#bytes = bytes;
+    this.#words = new Int32Array(bytes.buffer, bytes.byteOffset, RING_HEADER_BYTES / 4);
+    this.#capacity = capacityUnits;
+    this.buffer = new RecordBuffer(bytes.subarray(RING_HEADER_BYTES, RING_HEADER_BYTES + capacityUnits * RECORD_UNIT_BYTES));
+  }
+
+  /** Whether it holds the records of this pool in its present life: then they were acknowledged and must be replayed. */
+  belongsTo(poolId: string, life: string): boolean {
+    if (this.#words[FIELD.magic] !== MAGIC || this.#text(AT.pool) !== poolId) return false;
+    if (this.#words[FIELD.version] !== VERSION || this.#words[FIELD.capacity] !== this.#capacity) {
+      throw new StoreError(
+        'failed-precondition',
+        'the shared memory was laid out by another version of this program; stop that one in order, so that it writes a checkpoint',
+      );
+    }
+    return this.#text(AT.life) === life || this.#text(AT.nextLife) === life;
+  }
+
+  /** Empties it for a pool. `life` is the one on disk, whose records it continues. */
+  initialize(poolId: string, life: string): void {
+    this.#words[FIELD.magic] = 0;
+    this.#setText(AT.pool, poolId);
+    this.#setText(AT.life, life);
+    this.#setText(AT.nextLife, life);
+    this.#words[FIELD.version] = VERSION;
+    this.#words[FIELD.capacity] = this.#capacity;
+    this.#words[FIELD.head] = 0;
+    this.#words[FIELD.tail] = 0;
+    Atomics.store(this.#words, FIELD.magic, MAGIC);
+  }
+
+  /** Announces a life before its record can be on disk, so that either one of the two is recognised after a kill. */
+  announceLife(life: string): void {
+    this.#setText(AT.nextLife, life);
+  }
+
+  /** The record of the announced life is durable. */
+  confirmLife(): void {
+    this.#bytes.copyWithin(AT.life, AT.nextLife, AT.nextLife + LIFE_BYTES * 2);
+  }
+
+  get head(): number {
+    return this.#words[FIELD.head]! >>> 0;
+  }
+
+  get tail(): number {
+    return this.#words[FIELD.tail]! >>> 0;
+  }
+
+  get capacityUnits(): number {
+    return this.#capacity;
+  }
+
+  get usedUnits(): number {
+    return (this.tail - this.head) >>> 0;
+  }
+
+  get freeUnits(): number {
+    return this.#capacity - this.usedUnits;
+  }
+
+  /** Byte offset in `buffer` where a record of `units` can be written; publish it with `append`. */
+  place(units: number): number {
+    let tail = this.tail;
+    const room = this.#capacity - (tail & (this.#capacity - 1));
+    if (room < units) {
+      const at = (tail & (this.#capacity - 1)) * RECORD_UNIT_BYTES;
+      this.buffer.view.setUint8(at + 14, RecordKind.skip);
+      tail = (tail + room) >>> 0;
+      assert(((tail - this.head) >>> 0) + units <= this.#capacity, 'room in the ring is checked before a request starts');
+      Atomics.store(this.#words, FIELD.tail, tail | 0);
+    }
+    assert(this.usedUnits + units <= this.#capacity, 'room in the ring is checked before a request starts');
+    return (tail & (this.#capacity - 1)) * RECORD_UNIT_BYTES;
+  }
+
+  /** The record written at the place is whole: it counts from now on. */
+  append(units: number): void {
+    Atomics.store(this.#words, FIELD.tail, (this.tail + units) | 0);
+  }
+
+  /** A durable checkpoint contains everything before `position`. */
+  trim(position: number): void {
+    assert((position - this.head) >>> 0 <= this.usedUnits, 'the ring is trimmed forwards');
+    Atomics.store(this.#words, FIELD.head, position | 0);
+  }
+
+  /**
+   * The record at a position: its byte offset, with `head` filled; the next position is `position + head.units`. At the
+   * end of a lap the skip is passed over: then `head.units` covers both. Null at the tail.
+   */
+  read(position: number, head: RecordHead): number | null {
+    let at = position;
+    if (at === this.tail) return null;
+    let skipped = 0;
+    if (this.buffer.view.getUint8((at & (this.#capacity - 1)) * RECORD_UNIT_BYTES + 14) === RecordKind.skip) {
+      skipped = this.#capacity - (at & (this.#capacity - 1));
+      at = (at + skipped) >>> 0;
+      if (at === this.tail) return null;
+    }
+    const offset = (at & (this.#capacity - 1)) * RECORD_UNIT_BYTES;
+    if (!readHead(this.buffer, offset, this.buffer.bytes.length, head)) {
+      throw new StoreError('data-loss', 'a record in shared memory is damaged: its checksum does not match');
+    }
+    head.units += skipped;
+    return offset;
+  }
+
+  #text(at: number): string {
+    const bytes = this.#bytes.subarray(at, at + LIFE_BYTES * 2);
+    const end = bytes.indexOf(0);
+    return Buffer.from(bytes.subarray(0, end < 0 ? bytes.length : end)).toString('latin1');
+  }
+
+  #setText(at: number, text: string): void {
+    assert(text.length <= LIFE_BYTES * 2, 'identifiers have at most 32 characters');
+    this.#bytes.fill(0, at, at + LIFE_BYTES * 2);
+    this.#bytes.set(Buffer.from(text, 'latin1'), at);
+  }
+}

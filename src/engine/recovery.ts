@@ -1,0 +1,175 @@
+/**
+ * Recovery (design rule 6): the checkpoint, then the record log along its chain until it breaks, then the records in
+ * shared memory if it belongs to this pool's present life. Requests are served when this is over; slots are taken only
+ * when all of it is durable again (engine.ts, `settle`).
+ */
+import { assert } from '../util/assert.ts';
+import { StoreError } from '../util/errors.ts';
+import { applyChange } from './changes.ts';
+import { Entry } from './entry.ts';
+import type { EngineState } from './state.ts';
+import {
+  readChecksum,
+  readChunk,
+  readControl,
+  readEntry,
+  readHead,
+  readTrimChunks,
+  RecordBuffer,
+  RecordKind,
+  RECORD_UNIT_BYTES,
+  type RecordHead,
+} from './record.ts';
+import type { RecordLog, LogPosition } from './record-log.ts';
+import type { RecordRing } from './record-ring.ts';
+import { MISSING } from './tree.ts';
+
+/** What the logs hold beyond a checkpoint. */
+export interface Recovered {
+  /** Batches of the log on disk, copied. */
+  readonly batches: readonly RecordBuffer[];
+  /** Sequence and checksum of the last record that the log on disk has (or of the checkpoint). */
+  readonly logged: { readonly sequence: number; readonly checksum: number };
+  /** The same for the last record of all. */
+  readonly last: { readonly sequence: number; readonly checksum: number };
+  /** Ring position behind the last record that the log on disk has. */
+  readonly loggedPosition: number;
+}
+
+export interface RecoveryInput {
+  readonly log: RecordLog;
+  readonly ring: RecordRing;
+  readonly poolId: string;
+  /** Sequence, record checksum, life and log position of the checkpoint. */
+  readonly sequence: number;
+  readonly checksum: number;
+  readonly life: string;
+  readonly position: LogPosition;
+}
+
+/** Reads both logs and makes the ring hold everything since the checkpoint. */
+export function readLogs(input: RecoveryInput, done: (error: Error | null, recovered: Recovered | null) => void): void {
+  const batches: RecordBuffer[] = [];
+  const head = newHead();
+  let logged = { sequence: input.sequence, checksum: input.checksum };
+  let life = input.life;
+  const take = (buffer: RecordBuffer, at: number, end: number): void => {
+    const copy = new RecordBuffer(buffer.bytes.slice(at, end));
+    for (let from = 0; readHead(copy, from, copy.bytes.length, head); from += head.units * RECORD_UNIT_BYTES) {
+      if (head.sequence <= logged.sequence) continue;
+      assert(head.sequence === logged.sequence + 1, 'a batch continues the records before it');
+      logged = { sequence: head.sequence, checksum: readChecksum(copy, from) };
+      if (head.kind !== RecordKind.control) continue;
+      const change = readControl(copy, from);
+      if (change.change === 'life') life = change.life;
+    }
+    batches.push(copy);
+  };
+  input.log.recover(input.position, take, (errno) => {
+    if (errno !== 0) return done(new StoreError('data-loss', `the pool's record log could not be read (errno ${errno})`), null);
+    try {
+      done(null, combine(input, batches, logged, life));
+    } catch (error) {
+      done(error as Error, null);
+    }
+  });
+}
+
+function combine(input: RecoveryInput, batches: RecordBuffer[], logged: { sequence: number; checksum: number }, life: string): Recovered {
+  const { ring } = input;
+  const head = newHead();
+  if (!ring.belongsTo(input.poolId, life)) {
+    ring.initialize(input.poolId, life);
+    for (const batch of batches) {
+      for (let at = 0; readHead(batch, at, batch.bytes.length, head); at += head.units * RECORD_UNIT_BYTES) {
+        if (head.sequence <= input.sequence) continue;
+        const place = ring.place(head.units);
+        ring.buffer.bytes.set(batch.bytes.subarray(at, at + head.units * RECORD_UNIT_BYTES), place);
+        ring.append(head.units);
+      }
+    }
+    return { batches, logged, last: logged, loggedPosition: ring.tail };
+  }
+  let last = logged;
+  let loggedPosition = ring.head;
+  let position = ring.head;
+  for (let at = ring.read(position, head); at !== null; at = ring.read(position, head)) {
+    position = (position + head.units) >>> 0;
+    if (head.sequence <= logged.sequence) loggedPosition = position;
+    if (head.sequence <= last.sequence) continue;
+    if (head.sequence !== last.sequence + 1)
+      throw new StoreError('data-loss', `records ${last.sequence + 1} to ${head.sequence - 1} are neither in the log nor in shared memory`);
+    last = { sequence: head.sequence, checksum: readChecksum(ring.buffer, at) };
+  }
+  return { batches, logged, last, loggedPosition };
+}
+
+/** Applies what the logs hold beyond the checkpoint. `slots` collects every slot that a record names. */
+export class Replay {
+  readonly #state: EngineState;
+  readonly #from: number;
+  readonly #head = newHead();
+  readonly #entry = new Entry();
+  #position: number;
+  readonly #done: () => void;
+
+  /** @param from sequence of the checkpoint */
+  constructor(state: EngineState, from: number, done: () => void) {
+    this.#state = state;
+    this.#from = from;
+    this.#position = state.ring.head;
+    this.#done = done;
+  }
+
+  /** The ring holds everything since the checkpoint, so it alone is replayed. */
+  run(): void {
+    const { ring, pages } = this.#state;
+    for (let at = ring.read(this.#position, this.#head); at !== null; at = ring.read(this.#position, this.#head)) {
+      if (this.#head.sequence > this.#from && !this.#apply(ring.buffer, at)) return pages.load(pages.missing, () => this.run());
+      this.#position = (this.#position + this.#head.units) >>> 0;
+    }
+    this.#done();
+  }
+
+  /** False when a page is missing. */
+  #apply(buffer: RecordBuffer, at: number): boolean {
+    const { objects, tree } = this.#state;
+    const { kind, sequence, objectNumber, incarnation } = this.#head;
+    if (kind === RecordKind.control) {
+      applyChange(this.#state, readControl(buffer, at), sequence);
+      return true;
+    }
+    const object = objects.byNumber(objectNumber);
+    if (object === undefined || object.incarnation !== incarnation) return true;
+    const chunk = readChunk(buffer, at);
+    if (kind === RecordKind.trim) {
+      const chunks = readTrimChunks(buffer, at);
+      if (!tree.canTrim(object, chunk, chunks)) return false;
+      tree.trim(object, chunk, chunks, sequence);
+      return true;
+    }
+    if (tree.find(object, chunk) === MISSING) return false;
+    readEntry(buffer, at, this.#entry);
+    tree.setEntry(object, chunk, this.#entry, sequence);
+    return true;
+  }
+}
+
+/** Slots that records after a checkpoint name: they are not in its reserve any more. */
+export function slotsNamed(ring: RecordRing, from: number): Set<number> {
+  const named = new Set<number>();
+  const head = newHead();
+  const entry = new Entry();
+  let position = ring.head;
+  for (let at = ring.read(position, head); at !== null; at = ring.read(position, head)) {
+    position = (position + head.units) >>> 0;
+    if (head.sequence <= from || head.kind !== RecordKind.entry) continue;
+    readEntry(ring.buffer, at, entry);
+    for (let layer = 0; layer < entry.count; layer++) named.add(entry.slots[layer]!);
+  }
+  return named;
+}
+
+function newHead(): RecordHead {
+  return { sequence: 0, kind: 0, units: 0, objectNumber: 0, incarnation: 0 };
+}

@@ -1,0 +1,93 @@
+/**
+ * How many leaf pages refer to each slot. Derived from the trees at every start, so it can never be wrong on disk.
+ *
+ * A byte a slot; the few counts of 255 and more stand in a table beside it. Until the background count is over only the
+ * changes since the start are known: they are kept apart, signed, and added when the count ends.
+ */
+import { assert } from '../util/assert.ts';
+
+const OVERFLOW = 255;
+
+export class SlotCounts {
+  readonly #counts: Uint8Array;
+  readonly #overflow = new Map<number, number>();
+  /** Changes since the start, while the count is under way. */
+  #changes: Int16Array | null;
+  #used = 0;
+
+  constructor(slots: number) {
+    this.#counts = new Uint8Array(slots);
+    this.#changes = new Int16Array(slots);
+  }
+
+  get slots(): number {
+    return this.#counts.length;
+  }
+
+  get counted(): boolean {
+    return this.#changes === null;
+  }
+
+  /** Slots with at least one reference. Known once counted. */
+  get used(): number {
+    return this.#used;
+  }
+
+  /** References to a slot. Known once counted. */
+  get(slot: number): number {
+    assert(this.#changes === null, 'counts are known once counted');
+    const count = this.#counts[slot]!;
+    return count === OVERFLOW ? this.#overflow.get(slot)! : count;
+  }
+
+  /** Adds `by` (1 or -1) and returns the new count; before the count is over the result means nothing. */
+  add(slot: number, by: number): number {
+    assert(slot > 0 && slot < this.#counts.length, 'a slot lies inside the pool');
+    if (this.#changes !== null) {
+      const change = this.#changes[slot]! + by;
+      assert(change > -32768 && change < 32767, 'changes during a count stay small');
+      this.#changes[slot] = change;
+      return 0;
+    }
+    const before = this.get(slot);
+    const after = before + by;
+    assert(after >= 0, 'a reference is dropped once');
+    this.#set(slot, after);
+    if (before === 0) this.#used++;
+    else if (after === 0) this.#used--;
+    return after;
+  }
+
+  /** One reference that the background count found. */
+  found(slot: number): void {
+    assert(this.#changes !== null, 'counting happens once');
+    const count = this.#counts[slot]!;
+    this.#set(slot, count === OVERFLOW ? this.#overflow.get(slot)! + 1 : count + 1);
+  }
+
+  /** The count is over: from here on `get` is exact. */
+  finish(): void {
+    const changes = this.#changes;
+    assert(changes !== null, 'counting ends once');
+    this.#changes = null;
+    for (let slot = 0; slot < changes.length; slot++) {
+      const change = changes[slot]!;
+      if (change !== 0) this.#set(slot, this.get(slot) + change);
+      if (this.#counts[slot] !== 0) this.#used++;
+    }
+  }
+
+  /** A copy of every count, for a check of one frozen cut. */
+  copy(): (slot: number) => number {
+    const counts = this.#counts.slice();
+    const overflow = new Map(this.#overflow);
+    return (slot) => (counts[slot] === OVERFLOW ? overflow.get(slot)! : counts[slot]!);
+  }
+
+  #set(slot: number, count: number): void {
+    assert(count >= 0, 'no count is negative');
+    if (this.#counts[slot] === OVERFLOW && count < OVERFLOW) this.#overflow.delete(slot);
+    if (count >= OVERFLOW) this.#overflow.set(slot, count);
+    this.#counts[slot] = Math.min(count, OVERFLOW);
+  }
+}

@@ -1,0 +1,235 @@
+/**
+ * Which slots a write may take, and which it may overwrite in place.
+ *
+ * Invariants (design rules 2, 3 and 7; each is a corruption when broken):
+ * - a slot is taken only when the record that dropped its last reference is durable on disk and every operation that
+ *   was in flight at the drop is over: until then it waits in limbo;
+ * - a slot is written in place only while one volume alone refers to it and every record that dropped another
+ *   reference is durable;
+ * - before the background count is over, nothing counts as owned by one volume, and new slots come from the reserve
+ *   that the last checkpoint named;
+ * - nothing is taken before what recovery found is durable.
+ */
+import { assert } from '../util/assert.ts';
+import { HEADER_SLOT } from './geometry.ts';
+import { NumberQueue } from './number-queue.ts';
+import { SlotCounts } from './slot-counts.ts';
+
+export interface SlotsOptions {
+  readonly slots: number;
+  /** Free slots that the last checkpoint names and no newer record uses. */
+  readonly reserve: readonly number[];
+  /** The highest sequence that is durable on disk. */
+  readonly durableSequence: () => number;
+  /** A stamp for "now" in the order of operations, and the stamp of the oldest one in flight (Infinity when none is). */
+  readonly stampNow: () => number;
+  readonly oldestStamp: () => number;
+}
+
+export class Slots {
+  readonly counts: SlotCounts;
+  readonly #options: SlotsOptions;
+  readonly #free: Uint32Array;
+  #freeCount = 0;
+  #cursor = 0;
+  #reserve: number[];
+  #settled = false;
+  /** Drops during the count are not remembered one by one: nothing is owned before this sequence is durable. */
+  #countedSequence = 0;
+  /** Taken, and not yet in an entry. */
+  readonly #held = new Set<number>();
+  /** Dropped slots in the order of their drops: slot, sequence, stamp. */
+  readonly #limboSlots = new NumberQueue();
+  readonly #limboSequences = new NumberQueue();
+  readonly #limboStamps = new NumberQueue();
+  #lastLimboSequence = 0;
+  /** What the count found without a reference: all of it waits for one sequence and one stamp. */
+  #uncounted: { readonly free: Uint32Array; readonly count: number; readonly sequence: number; readonly stamp: number } | null = null;
+  /** Slots with owners left whose last drop is perhaps not durable. */
+  readonly #shed = new Map<number, number>();
+  readonly #shedSlots = new NumberQueue();
+  readonly #shedSequences = new NumberQueue();
+
+  constructor(options: SlotsOptions) {
+    this.#options = options;
+    this.counts = new SlotCounts(options.slots);
+    this.#free = new Uint32Array(Math.ceil(options.slots / 32));
+    this.#reserve = [...options.reserve];
+  }
+
+  get counted(): boolean {
+    return this.counts.counted;
+  }
+
+  /** Slots that can be taken now. */
+  get available(): number {
+    return this.counted ? this.#freeCount : this.#reserve.length;
+  }
+
+  get inLimbo(): number {
+    return this.#limboSlots.length + (this.#uncounted?.count ?? 0);
+  }
+
+  get held(): number {
+    return this.#held.size;
+  }
+
+  get settled(): boolean {
+    return this.#settled;
+  }
+
+  /** What recovery found is durable: slots may be taken from now on. */
+  settle(): void {
+    this.#settled = true;
+  }
+
+  /** A slot nobody refers to, or 0 when there is none now. It is held until `referred` or `giveBack`. */
+  take(): number {
+    if (!this.#settled) return HEADER_SLOT;
+    this.#releaseLimbo();
+    const slot = this.counted ? this.#takeFree() : (this.#reserve.pop() ?? HEADER_SLOT);
+    if (slot !== HEADER_SLOT) this.#held.add(slot);
+    return slot;
+  }
+
+  /** The write into a taken slot was given up; nothing refers to it and its write is over. */
+  giveBack(slot: number): void {
+    assert(this.#held.delete(slot), 'only a taken slot is given back');
+    if (this.counted) this.#setFree(slot);
+    else this.#reserve.push(slot);
+  }
+
+  addReference(slot: number): void {
+    this.#held.delete(slot);
+    this.counts.add(slot, 1);
+  }
+
+  dropReference(slot: number, sequence: number): void {
+    const left = this.counts.add(slot, -1);
+    if (!this.counted) return;
+    if (left === 0) this.#toLimbo(slot, sequence);
+    else if (sequence > this.#options.durableSequence()) {
+      this.#shed.set(slot, Math.max(sequence, this.#shed.get(slot) ?? 0));
+      this.#shedSlots.push(slot);
+      this.#shedSequences.push(sequence);
+    }
+  }
+
+  /** One leaf page alone refers to the slot, in memory and in every state that a power cut could leave. (Whether that
+   * page belongs to one volume alone is for the tree to say.) */
+  owned(slot: number): boolean {
+    if (!this.counted || this.#options.durableSequence() < this.#countedSequence || this.counts.get(slot) !== 1) return false;
+    const shed = this.#shed.get(slot);
+    return shed === undefined || shed <= this.#options.durableSequence();
+  }
+
+  /** Forgets what is durable by now; called when the durable sequence has advanced. */
+  advance(): void {
+    const durable = this.#options.durableSequence();
+    while (this.#shedSlots.length > 0 && this.#shedSequences.first <= durable) {
+      const slot = this.#shedSlots.shift();
+      this.#shedSequences.shift();
+      if ((this.#shed.get(slot) ?? Infinity) <= durable) this.#shed.delete(slot);
+    }
+    this.#releaseLimbo();
+  }
+
+  /** Some slot waits only for a record to become durable. */
+  get wantsDurability(): boolean {
+    const durable = this.#options.durableSequence();
+    return (
+      (this.#limboSlots.length > 0 && this.#limboSequences.first > durable) ||
+      (this.#uncounted !== null && this.#uncounted.sequence > durable)
+    );
+  }
+
+  /**
+   * The background count is over: every slot without a reference was dropped at some unknown earlier time, so it waits
+   * until `sequence` is durable.
+   */
+  finishCount(sequence: number): void {
+    this.counts.finish();
+    this.#countedSequence = sequence;
+    for (const slot of this.#reserve) this.#setFree(slot);
+    const free = new Uint32Array(this.#free.length);
+    let count = 0;
+    for (let slot = 1; slot < this.counts.slots; slot++) {
+      if (this.counts.get(slot) > 0 || this.#held.has(slot) || this.#isFree(slot)) continue;
+      free[slot >>> 5]! |= 1 << (slot & 31);
+      count++;
+    }
+    this.#uncounted = { free, count, sequence, stamp: this.#options.stampNow() };
+    this.#reserve = [];
+  }
+
+  /** Free slots for the next checkpoint to name; free in its image, whatever happens later. */
+  nameReserve(limit: number): number[] {
+    if (!this.counted) return this.#reserve.slice(0, limit);
+    const named: number[] = [];
+    collect(this.#free, named, limit);
+    // Slots in limbo are free in the image too: the records that dropped them are part of it.
+    this.#limboSlots.forEach((slot) => {
+      if (named.length < limit) named.push(slot);
+    });
+    if (this.#uncounted !== null) collect(this.#uncounted.free, named, limit);
+    return named;
+  }
+
+  #toLimbo(slot: number, sequence: number): void {
+    this.#lastLimboSequence = Math.max(this.#lastLimboSequence, sequence);
+    this.#limboSlots.push(slot);
+    this.#limboSequences.push(this.#lastLimboSequence);
+    this.#limboStamps.push(this.#options.stampNow());
+  }
+
+  #releaseLimbo(): void {
+    if (this.#limboSlots.length === 0 && this.#uncounted === null) return;
+    const durable = this.#options.durableSequence();
+    const oldest = this.#options.oldestStamp();
+    if (this.#uncounted !== null && this.#uncounted.sequence <= durable && this.#uncounted.stamp < oldest) {
+      for (let word = 0; word < this.#free.length; word++) this.#free[word]! |= this.#uncounted.free[word]!;
+      this.#freeCount += this.#uncounted.count;
+      this.#uncounted = null;
+    }
+    while (this.#limboSlots.length > 0 && this.#limboSequences.first <= durable && this.#limboStamps.first < oldest) {
+      this.#limboSequences.shift();
+      this.#limboStamps.shift();
+      const slot = this.#limboSlots.shift();
+      assert(this.counts.get(slot) === 0, 'a dropped slot stays dropped');
+      this.#setFree(slot);
+    }
+  }
+
+  #isFree(slot: number): boolean {
+    return ((this.#free[slot >>> 5]! >>> (slot & 31)) & 1) === 1;
+  }
+
+  #setFree(slot: number): void {
+    const bit = 1 << (slot & 31);
+    assert((this.#free[slot >>> 5]! & bit) === 0, 'a slot is freed once');
+    this.#free[slot >>> 5]! |= bit;
+    this.#freeCount++;
+  }
+
+  /** The next free slot from the cursor on, so that what is written in a row lies in a row. */
+  #takeFree(): number {
+    if (this.#freeCount === 0) return HEADER_SLOT;
+    const words = this.#free.length;
+    let word = this.#cursor;
+    while (this.#free[word] === 0) word = word + 1 === words ? 0 : word + 1;
+    const bits = this.#free[word]!;
+    const lowest = bits & -bits;
+    this.#free[word] = bits & ~lowest;
+    this.#freeCount--;
+    this.#cursor = word;
+    return word * 32 + 31 - Math.clz32(lowest);
+  }
+}
+
+/** Appends the slots of a bitmap, lowest first. */
+function collect(bitmap: Uint32Array, into: number[], limit: number): void {
+  for (let word = 0; word < bitmap.length && into.length < limit; word++) {
+    for (let bits = bitmap[word]!; bits !== 0 && into.length < limit; bits &= bits - 1)
+      into.push(word * 32 + 31 - Math.clz32(bits & -bits));
+  }
+}

@@ -1,0 +1,33 @@
+/** The parts of a running engine that its components share. */
+import type { DiskCalls } from './disk-calls.ts';
+import type { Durability } from './durability.ts';
+import type { Geometry } from './geometry.ts';
+import type { Journal } from './journal.ts';
+import type { Objects } from './objects.ts';
+import type { PageTable } from './page-table.ts';
+import type { Flights } from './part-lists.ts';
+import type { EnginePorts } from './ports.ts';
+import type { RecordLog } from './record-log.ts';
+import type { RecordRing } from './record-ring.ts';
+import type { Slots } from './slots.ts';
+import type { Tree } from './tree.ts';
+
+export interface EngineState {
+  readonly poolId: string;
+  readonly ports: EnginePorts;
+  readonly geometry: Geometry;
+  readonly calls: DiskCalls;
+  readonly flights: Flights;
+  readonly objects: Objects;
+  readonly pages: PageTable;
+  readonly slots: Slots;
+  readonly tree: Tree;
+  readonly ring: RecordRing;
+  readonly log: RecordLog;
+  readonly journal: Journal;
+  readonly durability: Durability;
+  /** Life of the pool whose record was applied last. */
+  life: string;
+  /** Set when a sync or the metadata failed: nothing may be called durable any more. */
+  broken: Error | null;
+}
