@@ -7,15 +7,16 @@ import { StoreError } from '../util/errors.ts';
 export type FileSystem = 'ext4' | 'xfs' | 'btrfs';
 
 /**
- * The smallest devices with 4 KiB sectors on which mkfs makes a file system that then mounts and takes a write, in bytes.
- * Tried out with e2fsprogs 1.47.0, xfsprogs 6.1.0 and btrfs-progs 6.2, on Linux 6.18, one 4 KiB step below each refused:
- * xfsprogs demands 300 MiB since 5.19; btrfs says 114,294,784 bytes. mke2fs would take 232 KiB, but leaves out the
- * journal below 8 MiB, and a file system without one is not safe in a crash.
+ * The smallest volumes that we offer, in bytes, with 4 KiB sectors as our devices have them. What mkfs itself accepts was
+ * tried with e2fsprogs 1.47.0, xfsprogs 6.1.0 and btrfs-progs 6.2 on Linux 6.18, in steps of 4 KiB; what is more has a reason:
+ * ext4: 232 KiB, but below 8 MiB there is no journal, and without one it is not safe in a crash.
+ * xfs: 300 MiB.
+ * btrfs: 109 MiB, but the kernel refuses to resize one to less than 256 MiB, so it could not grow.
  */
 export const minimumSizesBytes: Readonly<Record<FileSystem, number>> = {
   ext4: 8 * 1024 * 1024,
   xfs: 300 * 1024 * 1024,
-  btrfs: 109 * 1024 * 1024,
+  btrfs: 256 * 1024 * 1024,
 };
 
 export interface Command {
@@ -47,11 +48,18 @@ export function formatCommand(
   }
 }
 
-/** Options that the file system needs whatever the user wants. */
-export function requiredMountOptions(fileSystem: FileSystem, device: { readonly readOnly: boolean }): string[] {
-  const required = fileSystem === 'xfs' ? ['nouuid'] : []; // a clone has its source's UUID
-  // A journal cannot be replayed on a device that refuses writes.
-  return device.readOnly ? [...required, withoutReplay[fileSystem]] : required;
+/** Options that the file system needs whatever the user wants. A clone of XFS has its source's UUID. */
+export function requiredMountOptions(fileSystem: FileSystem): string[] {
+  return fileSystem === 'xfs' ? ['nouuid'] : [];
+}
+
+/**
+ * The option that mounts without replaying the journal, for a device that refuses writes; null where that would show
+ * another state than the one that was cut. ext4 has written its metadata in place after a sync, and btrfs shows its last
+ * commit; but XFS has everything since its log's last checkpoint in the log alone (tried: synced files are missing).
+ */
+export function withoutReplay(fileSystem: FileSystem): string | null {
+  return { ext4: 'noload', btrfs: 'rescue=nologreplay', xfs: null }[fileSystem];
 }
 
 /** The command that grows a mounted file system to its device; each of them succeeds when there is nothing to do. */
@@ -93,5 +101,3 @@ function checkFormatOption(option: string, fileSystem: FileSystem): void {
 }
 
 const extendedOptions = ['nodiscard', 'lazy_itable_init=1', 'lazy_journal_init=1'];
-
-const withoutReplay: Readonly<Record<FileSystem, string>> = { ext4: 'noload', xfs: 'norecovery', btrfs: 'rescue=nologreplay' };

@@ -8,7 +8,8 @@ import { isSystemError } from '../linux/system-error.ts';
 import { StoreError } from '../util/errors.ts';
 import { describeCommand, lastWords, runCommand, type CommandResult } from '../util/exec.ts';
 import { isReadOnlyDevice, readDeviceSize, readSignature } from './block-device.ts';
-import { growCommand, requiredMountOptions, type FileSystem } from './file-systems.ts';
+import { requiredMountOptions, withoutReplay, type FileSystem } from './file-systems.ts';
+import { growMounted, growUnmountedExt4 } from './grow.ts';
 import { findHolders } from './holders.ts';
 import { bindOptions, joinOptions, parseMountFlags } from './mount-flags.ts';
 import { canonicalTarget, findMount, readMountTable, type MountEntry, type MountRecord } from './mount-table.ts';
@@ -34,7 +35,7 @@ export class SystemMounter {
     await formatDevice(devicePath, fileSystem, options);
   }
 
-  /** See repairDevice and setBtrfsId. A read-only device is left as it is. */
+  /** See repairDevice, growUnmountedExt4 and setBtrfsId. A read-only device is left as it is. */
   async prepare(
     devicePath: string,
     fileSystem: FileSystem,
@@ -42,6 +43,7 @@ export class SystemMounter {
   ): Promise<void> {
     if (await isReadOnlyDevice(devicePath)) return;
     await repairDevice(devicePath, fileSystem);
+    if (fileSystem === 'ext4') await growUnmountedExt4(devicePath);
     if (options.clone && fileSystem === 'btrfs') await setBtrfsId(devicePath, options.fileSystemId);
   }
 
@@ -65,8 +67,12 @@ export class SystemMounter {
       checkSame(present, { source: devicePath, readOnly: options.readOnly });
       return;
     }
-    const mountOptions = joinOptions([...requiredMountOptions(fileSystem, device), ...flags], options);
-    await runCommand('mount', ['-t', fileSystem, '-o', mountOptions, '--', devicePath, folder], { timeoutMs: mountTimeoutMs });
+    const mountWith = (extra: readonly string[]): Promise<CommandResult> => {
+      const list = joinOptions([...requiredMountOptions(fileSystem), ...flags, ...extra], options);
+      return runCommand('mount', ['-t', fileSystem, '-o', list, '--', devicePath, folder], { timeoutMs: mountTimeoutMs });
+    };
+    if (device.readOnly) await mountUnwritable(devicePath, fileSystem, mountWith);
+    else await mountWith([]);
   }
 
   /**
@@ -128,8 +134,7 @@ export class SystemMounter {
         `${mountPath} is no mount of the ${fileSystem} on ${devicePath}; mount it before it can grow`,
       );
     }
-    const { program, parameters } = growCommand(devicePath, mountPath, fileSystem);
-    await runCommand(program, parameters, { timeoutMs: growTimeoutMs });
+    await growMounted(devicePath, mountPath, { fileSystem, sizeBytes: (await this.stats(mountPath)).totalBytes });
   }
 
   /** See StatisticsReader.read. */
@@ -192,6 +197,29 @@ async function lowerMount(records: readonly MountRecord[], folder: string): Prom
   throw new StoreError('not-found', `there is no folder ${folder}`);
 }
 
+/** A journal that waits for its replay keeps a read-only device from being mounted as it is. */
+async function mountUnwritable(
+  devicePath: string,
+  fileSystem: FileSystem,
+  mountWith: (extra: readonly string[]) => Promise<unknown>,
+): Promise<void> {
+  try {
+    await mountWith([]);
+  } catch (cause) {
+    const option = withoutReplay(fileSystem);
+    if (option !== null) {
+      await mountWith([option]);
+      return;
+    }
+    throw new StoreError(
+      'failed-precondition',
+      `${devicePath} is read-only, and its ${fileSystem} probably has a log to replay; make a clone of the snapshot and mount that, ` +
+        `or use the flag norecovery to see an older, perhaps inconsistent state`,
+      { cause },
+    );
+  }
+}
+
 async function unmountTopLayer(place: string): Promise<void> {
   const parameters = ['--no-canonicalize', '--', place];
   const result = await runCommand('umount', parameters, { timeoutMs: mountTimeoutMs, expectedStatuses: [0, 32] });
@@ -236,5 +264,4 @@ async function removeEmpty(place: string): Promise<void> {
 }
 
 const mountTimeoutMs = 120_000;
-const growTimeoutMs = 300_000;
 const layersLimit = 64;

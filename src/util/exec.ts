@@ -73,14 +73,11 @@ export function describeCommand(program: string, parameters: readonly string[]):
 /** What the program said at the end, on one line, for an error message. */
 export function lastWords(result: Pick<CommandResult, 'output' | 'errorOutput'>): string {
   const said = result.errorOutput.trim() === '' ? result.output : result.errorOutput;
-  const lines = said.split('\n').map((line) => line.trim());
-  return (
-    lines
-      .filter((line) => line !== '')
-      .slice(-lastWordsLines)
-      .join('; ')
-      .slice(-lastWordsLength) || 'it said nothing'
-  );
+  // Some explain all their options after the reason, which would hide it.
+  const reason = said.split(/^usage:/im, 1).join('').trim() || said;
+  const lines = reason.split('\n').map((line) => line.trim());
+  const last = lines.filter((line) => line !== '').slice(-lastWordsLines);
+  return last.join('; ').slice(-lastWordsLength) || 'it said nothing';
 }
 
 function capture(child: ChildProcess, name: 'stdout' | 'stderr'): () => string {

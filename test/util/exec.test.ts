@@ -18,6 +18,11 @@ describe('other programs', () => {
     );
   });
 
+  test('the reason is not lost before an explanation of all options', async () => {
+    const failure = runCommand('sh', ['-c', 'echo too small; echo Usage: x; seq 100; exit 1'], { timeoutMs: 5000 });
+    await expect(failure).rejects.toThrow(/status 1: too small$/);
+  });
+
   test('one that is not installed is named', async () => {
     await expect(runCommand('no-such-program', [], { timeoutMs: 5000 })).rejects.toThrow(
       expect.objectContaining({ code: 'failed-precondition', message: expect.stringContaining('no-such-program') }),

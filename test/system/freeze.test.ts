@@ -1,0 +1,138 @@
+/** Freezing a real file system by the helper process, and all the ways in which it must come free again. */
+import { afterEach, beforeEach, expect, test } from '@jest/globals';
+import { spawn } from 'node:child_process';
+import { closeSync, openSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { once } from 'node:events';
+import { freezeFileSystem } from '../../src/mount/freeze.ts';
+import { canUseLoop, describeIf, hasFileSystem, hasPrograms } from '../support/capabilities.ts';
+import { run, ScratchDevices, statusOf, type ScratchDevice } from '../support/scratch-devices.ts';
+
+const freezer = join(import.meta.dirname, '../support/freezer-process.ts');
+const coded = (code: string) => expect.objectContaining({ code });
+
+describeIf(
+  canUseLoop(),
+  hasFileSystem('ext4'),
+  hasPrograms('losetup', 'mkfs.ext4', 'fsfreeze', 'sync'),
+)('freezing a file system', () => {
+  let scratch: ScratchDevices;
+  let device: ScratchDevice;
+  let path: string;
+  beforeEach(() => {
+    scratch = new ScratchDevices();
+    device = scratch.create({ sizeMebibytes: 64 });
+    path = scratch.place('volume');
+    run('mkfs.ext4', '-q', device.path);
+    run('mkdir', path);
+    run('mount', device.path, path);
+  });
+  afterEach(() => {
+    statusOf('fsfreeze', '--unfreeze', path);
+    scratch.cleanUp();
+  });
+
+  const helper = (options: { timeLimitMs: number }) => [process.execPath, freezer, String(options.timeLimitMs)] as const;
+
+  /** Whether a write gets through; a frozen file system makes the writer wait. */
+  async function canWrite(options: { withinMs: number }): Promise<boolean> {
+    const writer = spawn('touch', [join(path, `file-${process.hrtime.bigint()}`)]);
+    const ended = once(writer, 'exit').then(() => true);
+    const given = new Promise<boolean>((resolve) => void setTimeout(() => resolve(false), options.withinMs).unref());
+    const wrote = await Promise.race([ended, given]);
+    if (!wrote) writer.kill('SIGKILL');
+    return wrote;
+  }
+
+  /** The helper on its own, as its starter sees it, up to a line. */
+  async function startHelper(options: { timeLimitMs: number; until: string }) {
+    const descriptor = openSync(path, 'r');
+    const child = spawn(process.execPath, [freezer, String(options.timeLimitMs)], { stdio: ['pipe', 'pipe', 'inherit', descriptor] });
+    closeSync(descriptor);
+    let output = '';
+    child.stdout?.setEncoding('utf8').on('data', (text: string) => (output += text));
+    const ended = once(child, 'close');
+    while (!output.split('\n').includes(options.until)) {
+      if (child.exitCode !== null) throw new Error(`the helper ended with: ${output}`);
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    return { child, ended, output: () => output.trim().split('\n') };
+  }
+
+  test('holds writers until it is thawed, and what was written before is on the device', async () => {
+    run('sh', '-c', `echo precious > ${path}/before`);
+    const frozen = await freezeFileSystem(path, { helper: helper({ timeLimitMs: 5000 }) });
+    const cut = scratch.copy(device, { readOnly: true });
+    expect(await canWrite({ withinMs: 200 })).toBe(false);
+    expect(await frozen.thaw()).toBe(true);
+    expect(await canWrite({ withinMs: 2000 })).toBe(true);
+    // Read-only without replay and without a word from ext4: the cut was a clean file system.
+    run('mkdir', scratch.place('cut'));
+    run('mount', '-o', 'ro', cut.path, scratch.place('cut'));
+    expect(readFileSync(scratch.place('cut/before'), 'utf8')).toBe('precious\n');
+  });
+
+  test('ends by itself at its limit, and then says that it did not last', async () => {
+    const frozen = await freezeFileSystem(path, { helper: helper({ timeLimitMs: 300 }) });
+    expect(await canWrite({ withinMs: 3000 })).toBe(true);
+    expect(await frozen.thaw()).toBe(false);
+  });
+
+  test('ends when the starter dies', async () => {
+    const { child, ended, output } = await startHelper({ timeLimitMs: 30_000, until: 'frozen' });
+    expect(await canWrite({ withinMs: 100 })).toBe(false);
+    child.stdin?.destroy(); // what the kernel does to the pipe of a starter that died
+    expect(await canWrite({ withinMs: 2000 })).toBe(true);
+    await ended;
+    expect(output()).toEqual(['syncing', 'freezing', 'frozen', 'thawed']);
+  });
+
+  test('ends on SIGTERM, only after the thaw', async () => {
+    const { child, ended, output } = await startHelper({ timeLimitMs: 30_000, until: 'frozen' });
+    child.kill('SIGTERM');
+    await ended;
+    expect(output().at(-1)).toBe('thawed');
+    expect(child.exitCode).toBe(0);
+    expect(await canWrite({ withinMs: 2000 })).toBe(true);
+  });
+
+  test('ends when the helper is killed, by its starter', async () => {
+    const pids: number[] = [];
+    const frozen = await freezeFileSystem(path, {
+      // The shell becomes the helper and so keeps its number.
+      helper: ['sh', '-c', `echo $$ > ${scratch.place('pid')}; exec "$0" "$@"`, ...helper({ timeLimitMs: 30_000 })],
+    });
+    pids.push(Number(readFileSync(scratch.place('pid'), 'utf8')));
+    expect(await canWrite({ withinMs: 100 })).toBe(false);
+    process.kill(pids[0] ?? 0, 'SIGKILL');
+    expect(await canWrite({ withinMs: 3000 })).toBe(true);
+    expect(await frozen.thaw()).toBe(false);
+  });
+
+  test("leaves a user's own freeze alone", async () => {
+    run('fsfreeze', '--freeze', path);
+    await expect(freezeFileSystem(path, { helper: helper({ timeLimitMs: 300 }) })).rejects.toThrow(coded('in-use'));
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    expect(await canWrite({ withinMs: 100 })).toBe(false);
+    run('fsfreeze', '--unfreeze', path);
+    expect(await canWrite({ withinMs: 2000 })).toBe(true);
+  });
+
+  test('a user who thaws meanwhile is not undone, and the cut is known not to be clean', async () => {
+    const frozen = await freezeFileSystem(path, { helper: helper({ timeLimitMs: 5000 }) });
+    run('fsfreeze', '--unfreeze', path);
+    expect(await frozen.thaw()).toBe(false);
+  });
+
+  test('a helper that does not start is an error and freezes nothing', async () => {
+    await expect(freezeFileSystem(path, { helper: ['/no/such/program'] })).rejects.toThrow(coded('unavailable'));
+    await expect(freezeFileSystem(path, { helper: ['false'] })).rejects.toThrow(coded('unavailable'));
+    expect(await canWrite({ withinMs: 2000 })).toBe(true);
+  });
+
+  test('no descriptor of the file system stays open', async () => {
+    const frozen = await freezeFileSystem(path, { helper: helper({ timeLimitMs: 5000 }) });
+    await frozen.thaw();
+    run('umount', path);
+  });
+});
