@@ -74,7 +74,11 @@ export function describeCommand(program: string, parameters: readonly string[]):
 export function lastWords(result: Pick<CommandResult, 'output' | 'errorOutput'>): string {
   const said = result.errorOutput.trim() === '' ? result.output : result.errorOutput;
   // Some explain all their options after the reason, which would hide it.
-  const reason = said.split(/^usage:/im, 1).join('').trim() || said;
+  const reason =
+    said
+      .split(/^usage:/im, 1)
+      .join('')
+      .trim() || said;
   const lines = reason.split('\n').map((line) => line.trim());
   const last = lines.filter((line) => line !== '').slice(-lastWordsLines);
   return last.join('; ').slice(-lastWordsLength) || 'it said nothing';
