@@ -5,13 +5,13 @@
  * The end: SIGTERM takes nothing away from anybody. What is attached and not mounted is detached; while something is
  * mounted its holders are named, everything goes on being served, and after 30 s this process stays.
  */
-import { fileURLToPath } from 'node:url';
 import { setTimeout as delay } from 'node:timers/promises';
 import { csiService, loadCsiPackage } from '../csi/proto.ts';
 import { setIoFlusher } from '../linux/process.ts';
 import type { Logger } from '../util/log.ts';
 import { socketPathOf, type Config } from '../config.ts';
 import { checkSocketPath, closeServer, listenOnSocket } from '../roles/listen.ts';
+import { programOf } from '../roles/program.ts';
 import { Proxy } from './proxy.ts';
 import { RoleProcess } from './role-process.ts';
 import { statePaths } from './state-paths.ts';
@@ -176,12 +176,6 @@ function makeRoles(config: Config, log: Logger): Record<RoleName, RoleProcess> {
     controller: role('controller', ['--endpoint', `unix://${paths.controllerSocket}`, '--store', `${node}=${store}`]),
     node: role('node', ['--endpoint', `unix://${paths.nodeSocket}`, '--node', node, '--store', store, ...keeper], { firstOnly: ['--clear-leftovers'] }),
   };
-}
-
-/** This program, as it was started itself. */
-function programOf(role: string): readonly [string, ...string[]] {
-  const extension = import.meta.url.endsWith('.ts') ? '.ts' : '.js';
-  return [process.execPath, ...process.execArgv, fileURLToPath(new URL(`../main${extension}`, import.meta.url)), role];
 }
 
 /** The child's memory allocations must not wait for I/O that it serves; it inherits the mark from the thread that forks. */

@@ -8,12 +8,13 @@
  * data thread has let go of it.
  */
 import { randomInt } from 'node:crypto';
+import { deviceKey } from '../block/kept-device.ts';
 import { assert } from '../util/assert.ts';
 import { StoreError } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
 import type { ObjectId, ObjectInfo } from '../engine/control.ts';
 import { isObjectId } from './ids.ts';
-import type { DataDevices } from './control.ts';
+import type { DataDevices, DeviceConnection } from './control.ts';
 
 /** What is remembered with the descriptors. */
 type DeviceMetadata = Readonly<Record<string, string | number | boolean>>;
@@ -49,12 +50,8 @@ interface Attachment {
   readonly mountDescriptor: number;
 }
 
-const KEY_PREFIX = 'device/';
+const KEY_PREFIX = deviceKey('');
 const LARGEST_INCARNATION = 2 ** 31;
-
-export function keeperKey(objectId: ObjectId): string {
-  return KEY_PREFIX + objectId;
-}
 
 export class Attachments {
   readonly #ports: AttachmentPorts;
@@ -65,7 +62,8 @@ export class Attachments {
   }
 
   /** Takes over what a predecessor left with the keeper. Objects that are gone since are dropped. */
-  async recover(objects: readonly ObjectInfo[]): Promise<void> {
+  async recover(objects: readonly ObjectInfo[]): Promise<{ readonly answered: number; readonly submitted: number }> {
+    const devices: DeviceConnection[] = [];
     const known = new Map(objects.map((object) => [object.id, object]));
     for (const { key } of await this.#ports.keeper.list()) {
       if (!key.startsWith(KEY_PREFIX)) continue;
@@ -77,15 +75,15 @@ export class Attachments {
       }
       const attachment = await this.#fetch(key, object.id);
       this.#attachments.set(object.id, attachment);
-      await this.#ports.devices.add({ ...attachment, sizeBytes: object.sizeBytes });
-      this.#ports.log.info({ object: object.id, connection: attachment.connection }, 'took over a device');
+      devices.push({ ...attachment, sizeBytes: object.sizeBytes });
     }
+    return this.#ports.devices.recover(devices);
   }
 
   /** Makes sure that the object can be set up as a loop device. The caller holds the object's device lock. */
   async attach(object: ObjectInfo, options: { readonly source: string }): Promise<{ keeperKey: string; readOnly: boolean }> {
     const existing = this.#attachments.get(object.id);
-    if (existing !== undefined) return { keeperKey: keeperKey(object.id), readOnly: existing.readOnly };
+    if (existing !== undefined) return { keeperKey: deviceKey(object.id), readOnly: existing.readOnly };
     const attachment = this.#create(object, options.source);
     this.#attachments.set(object.id, attachment);
     try {
@@ -95,7 +93,7 @@ export class Attachments {
       await this.#drop(attachment);
       throw error;
     }
-    return { keeperKey: keeperKey(object.id), readOnly: attachment.readOnly };
+    return { keeperKey: deviceKey(object.id), readOnly: attachment.readOnly };
   }
 
   /** Takes the connection down; succeeds when there is none, `in-use` while it is open. */
@@ -145,7 +143,7 @@ export class Attachments {
 
   async #put(attachment: Attachment): Promise<void> {
     const { objectId, connection, incarnation, readOnly, fuseDescriptor, mountDescriptor } = attachment;
-    await this.#ports.keeper.put(keeperKey(objectId), { connection, incarnation, readOnly }, [fuseDescriptor, mountDescriptor]);
+    await this.#ports.keeper.put(deviceKey(objectId), { connection, incarnation, readOnly }, [fuseDescriptor, mountDescriptor]);
   }
 
   async #fetch(key: string, objectId: ObjectId): Promise<Attachment> {
@@ -164,6 +162,6 @@ export class Attachments {
     this.#attachments.delete(attachment.objectId);
     this.#ports.mounts.close(attachment.mountDescriptor);
     this.#ports.mounts.close(attachment.fuseDescriptor);
-    await this.#ports.keeper.drop(keeperKey(attachment.objectId));
+    await this.#ports.keeper.drop(deviceKey(attachment.objectId));
   }
 }

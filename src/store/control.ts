@@ -38,6 +38,9 @@ export interface DeviceConnection {
 export interface DataDevices {
   /** The number of connections that the loop can serve. */
   readonly maximumConnections: number;
+  /** Once, before any other call: serves the connections of a dead predecessor and finishes the requests that it left:
+   * so many answered again, so many done again. */
+  recover(devices: readonly DeviceConnection[]): Promise<{ readonly answered: number; readonly submitted: number }>;
   add(device: DeviceConnection): Promise<void>;
   /** `in-use` while the FUSE file is open. */
   remove(connection: number): Promise<void>;

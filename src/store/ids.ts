@@ -2,32 +2,10 @@
  * Ids: 128 random bits as 26 characters of lower-case base32 (a-z, 2-7; the last character carries three bits). On the
  * wire a volume or snapshot is "<pool id>.<object id>", so that everybody can tell which pool to ask.
  */
-import { assert } from '../util/assert.ts';
 import { StoreError } from '../util/errors.ts';
 import type { ObjectId } from '../engine/control.ts';
 
-const ALPHABET = 'abcdefghijklmnopqrstuvwxyz234567';
-const ID_BYTES = 16;
 const OBJECT_ID = /^[a-z2-7]{26}$/;
-
-/** A new id from 16 random bytes. */
-export function newObjectId(randomBytes: (count: number) => Uint8Array): ObjectId {
-  const bytes = randomBytes(ID_BYTES);
-  assert(bytes.length === ID_BYTES, 'an id is made of 16 bytes');
-  let text = '';
-  let bits = 0;
-  let bitCount = 0;
-  for (const byte of bytes) {
-    bits = (bits << 8) | byte;
-    bitCount += 8;
-    while (bitCount >= 5) {
-      bitCount -= 5;
-      text += ALPHABET[(bits >> bitCount) & 31];
-    }
-    bits &= (1 << bitCount) - 1;
-  }
-  return text + ALPHABET[(bits << (5 - bitCount)) & 31];
-}
 
 export function isObjectId(text: string): text is ObjectId {
   return OBJECT_ID.test(text);

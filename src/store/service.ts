@@ -5,13 +5,14 @@
  * Sizes are in bytes and multiples of 4,096. Every call is idempotent; the answer of a call that finds its name taken
  * says so and describes what is there, and the caller compares.
  */
-import { randomBytes } from 'node:crypto';
+import { randomFillSync } from 'node:crypto';
 import { StoreError } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
 import type { ObjectAnswer, ObjectId, ObjectInfo, ObjectKind, PoolInfo, Usage } from '../engine/control.ts';
 import type { Attachments } from './attachments.ts';
 import type { EngineControl } from './control.ts';
-import { newObjectId, objectIdIn, parseWireId, wireId } from './ids.ts';
+import { newObjectId } from '../engine/pool-format.ts';
+import { objectIdIn, parseWireId, wireId } from './ids.ts';
 import type { AttachMessage, Attributes, CheckMessage, PoolMessage, StoreCalls, UsageMessage } from './messages.ts';
 import type { NodeSessions } from './node-sessions.ts';
 import { ObjectLocks, Turns } from './object-locks.ts';
@@ -282,7 +283,7 @@ export class StoreService {
 }
 
 function newId(): ObjectId {
-  return newObjectId(randomBytes);
+  return newObjectId({ fill: (target) => void randomFillSync(target) });
 }
 
 function find(objects: readonly ObjectInfo[], id: ObjectId, kind: ObjectKind | null, shown: string): ObjectInfo {

@@ -16,6 +16,11 @@ export class FakeDataDevices implements DataDevices {
     this.served.set(device.connection, device);
   }
 
+  async recover(devices: readonly DeviceConnection[]): Promise<{ answered: number; submitted: number }> {
+    for (const device of devices) await this.add(device);
+    return { answered: 0, submitted: 0 };
+  }
+
   async remove(connection: number): Promise<void> {
     if (this.open.has(connection)) throw new StoreError('in-use', `connection ${connection} is open`);
     this.served.delete(connection);

@@ -1,0 +1,59 @@
+/** Messages between the main thread of the store and its data thread. */
+import type { ControlRequest, ObjectId } from '../engine/control.ts';
+import type { ErrorCode } from '../util/errors.ts';
+import type { MessagePort } from 'node:worker_threads';
+
+/** What the data thread is started with. Descriptors are the process's; it closes none of them. */
+export interface DataThreadSetup {
+  /** Requests from the main thread; each is followed by a signal of the wake descriptor. */
+  readonly port: MessagePort;
+  readonly metadataPort: MessagePort;
+  readonly wakeDescriptor: number;
+  readonly memoryDescriptor: number;
+  readonly memory: MemoryLayout;
+  readonly data: { readonly descriptor: number; readonly sizeBytes: number };
+  readonly log: { readonly descriptor: number; readonly sizeBytes: number };
+  readonly parkTimeoutMs: number;
+}
+
+/** How the shared memory is cut, in bytes from its start. */
+export interface MemoryLayout {
+  readonly arenaOffset: number;
+  readonly arenaBytes: number;
+  readonly engineOffset: number;
+  readonly engineBytes: number;
+  readonly totalBytes: number;
+}
+
+/** One connection to serve; its descriptor is the data thread's from then on. */
+export interface ServedConnection {
+  readonly objectId: ObjectId;
+  readonly connection: number;
+  readonly incarnation: number;
+  readonly fuseDescriptor: number;
+  readonly sizeBytes: number;
+  readonly readOnly: boolean;
+}
+
+export type DataThreadRequest =
+  | { readonly kind: 'control'; readonly request: ControlRequest }
+  /** Once, before any `add`: the connections that a dead predecessor served. */
+  | { readonly kind: 'recover'; readonly connections: readonly ServedConnection[] }
+  | { readonly kind: 'add'; readonly connection: ServedConnection }
+  | { readonly kind: 'remove'; readonly connection: number }
+  | { readonly kind: 'resize'; readonly connection: number; readonly sizeBytes: number }
+  | { readonly kind: 'open' }
+  /** Answers what is under way, and ends. */
+  | { readonly kind: 'stop' };
+
+export type DataThreadMessage =
+  | { readonly kind: 'started'; readonly error: MessageError | null; readonly warnings: readonly string[] }
+  | { readonly kind: 'answer'; readonly id: number; readonly error: MessageError | null; readonly answer: unknown }
+  /** A sync or the metadata failed: reads only from now on. */
+  | { readonly kind: 'failed'; readonly reason: string };
+
+/** `code` null: a bug of ours. */
+export interface MessageError {
+  readonly code: ErrorCode | null;
+  readonly message: string;
+}

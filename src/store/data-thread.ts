@@ -1,0 +1,165 @@
+/**
+ * The data thread: composes the shared memory, the data loop, the engine and the metadata client, and runs the loop. It
+ * never returns to JavaScript's event loop while it serves; an eventfd brings it out of the kernel when a message waits.
+ */
+import { randomFillSync } from 'node:crypto';
+import { receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { maximumDataBytes } from '../block/fuse.ts';
+import { DataLoop } from '../block/data-loop.ts';
+import type { ControlRequest } from '../engine/control.ts';
+import { Engine } from '../engine/engine.ts';
+import { RING_UNITS } from '../engine/memory-layout.ts';
+import { SharedMemory } from '../linux/memory.ts';
+import { assert } from '../util/assert.ts';
+import { StoreError } from '../util/errors.ts';
+import type { DataThreadMessage, DataThreadRequest, DataThreadSetup, MessageError, ServedConnection } from './data-thread-messages.ts';
+import { ARENA_COUNTS } from './memory-layout.ts';
+import { MetadataStoreClient } from './metadata-store.ts';
+
+/** About 64 MiB of pages: the map of 256 GiB at 64 KiB a chunk. */
+const LEAF_LIMIT = 16_384;
+const CHECKPOINT_AGE_MS = 30_000;
+const CHECKPOINT_PAGES = 1_024;
+/** Data and log. */
+const DISKS = 2;
+
+type Reply = (error: MessageError | null, answer: unknown) => void;
+
+class DataThread {
+  readonly #setup: DataThreadSetup;
+  readonly #metadata: MetadataStoreClient;
+  readonly #loop: DataLoop;
+  readonly #engine: Engine;
+  /** The engine's device of each connection. */
+  readonly #devices = new Map<number, number>();
+
+  constructor(setup: DataThreadSetup) {
+    this.#setup = setup;
+    const memory = SharedMemory.map(setup.memoryDescriptor);
+    assert(memory.bytes.length >= setup.memory.totalBytes, 'the shared memory is as large as its layout');
+    this.#metadata = new MetadataStoreClient(setup.metadataPort);
+    this.#loop = new DataLoop({
+      memory,
+      arena: { ...ARENA_COUNTS, offsetBytes: setup.memory.arenaOffset, lengthBytes: setup.memory.arenaBytes },
+      disks: DISKS,
+      wakeDescriptor: setup.wakeDescriptor,
+      onWake: () => this.#woken(),
+      onTick: () => this.#engine.tick(),
+      background: () => this.#engine.background(),
+      diskCompleted: (tag, result) => this.#engine.diskCompleted(tag, result),
+    });
+    this.#engine = new Engine(
+      {
+        data: this.#loop.openDisk(setup.data),
+        log: this.#loop.openDisk(setup.log),
+        metadata: this.#metadata,
+        memory: { bytes: memory.bytes, engineOffset: setup.memory.engineOffset, engineBytes: setup.memory.engineBytes },
+        clock: { nowMs: Date.now },
+        random: { fill: (target) => void randomFillSync(target) },
+        listener: this.#loop.listener,
+      },
+      {
+        maximumRequests: this.#loop.maximumRequests,
+        maximumRequestBytes: maximumDataBytes,
+        parkTimeoutMs: setup.parkTimeoutMs,
+        leafLimit: LEAF_LIMIT,
+        ringUnits: RING_UNITS,
+        checkpointAgeMs: CHECKPOINT_AGE_MS,
+        checkpointPages: CHECKPOINT_PAGES,
+        failed: (error) => this.#send({ kind: 'failed', reason: error.message }),
+      },
+    );
+    this.#loop.setTarget(this.#engine);
+  }
+
+  /** Serves until it is told to stop. */
+  run(): void {
+    this.#engine.start((error) => {
+      this.#send({ kind: 'started', error: error === null ? null : messageError(error), warnings: this.#loop.warnings });
+    });
+    this.#loop.run();
+    this.#loop.close();
+  }
+
+  #woken(): void {
+    this.#metadata.drain();
+    const { port } = this.#setup;
+    for (let received = receiveMessageOnPort(port); received !== undefined; received = receiveMessageOnPort(port)) {
+      const { id, request } = received.message as { id: number; request: DataThreadRequest };
+      this.#serve(request, (error, answer) => this.#send({ kind: 'answer', id, error, answer }));
+    }
+  }
+
+  #serve(request: DataThreadRequest, reply: Reply): void {
+    try {
+      this.#dispatch(request, reply);
+    } catch (error) {
+      // What is not a StoreError is a bug: it ends the thread, and with it the process.
+      if (!(error instanceof StoreError)) throw error;
+      reply(messageError(error), null);
+    }
+  }
+
+  #dispatch(request: DataThreadRequest, reply: Reply): void {
+    switch (request.kind) {
+      case 'control':
+        return this.#control(request.request, reply);
+      case 'recover': {
+        for (const connection of request.connections) this.#add(connection);
+        return reply(null, this.#loop.recover());
+      }
+      case 'add':
+        this.#add(request.connection);
+        return reply(null, null);
+      case 'remove':
+        return this.#remove(request.connection, reply);
+      case 'resize':
+        this.#loop.setDeviceSize(request.connection, request.sizeBytes);
+        return reply(null, null);
+      case 'open':
+        return reply(
+          null,
+          [...this.#devices.keys()].filter((connection) => this.#loop.isOpen(connection)),
+        );
+      case 'stop':
+        this.#loop.stop();
+        return reply(null, null);
+    }
+  }
+
+  #control(request: ControlRequest, reply: Reply): void {
+    this.#engine.control(request, (error, answer) => reply(error === null ? null : messageError(error), answer));
+  }
+
+  #add(connection: ServedConnection): void {
+    const device = this.#engine.openDevice(connection.objectId);
+    try {
+      this.#loop.addDevice({ ...connection, device });
+    } catch (error) {
+      this.#engine.closeDevice(device);
+      throw error;
+    }
+    this.#devices.set(connection.connection, device);
+  }
+
+  #remove(connection: number, reply: Reply): void {
+    const device = this.#devices.get(connection);
+    if (device === undefined) return reply(null, null);
+    if (this.#loop.isOpen(connection)) throw new StoreError('in-use', 'a loop device is set up over it: detach that first');
+    this.#devices.delete(connection);
+    this.#loop.removeDevice(connection, () => {
+      this.#engine.closeDevice(device);
+      reply(null, null);
+    });
+  }
+
+  #send(message: DataThreadMessage): void {
+    this.#setup.port.postMessage(message);
+  }
+}
+
+function messageError(error: Error): MessageError {
+  return { code: error instanceof StoreError ? error.code : null, message: error.message };
+}
+
+new DataThread(workerData as DataThreadSetup).run();
