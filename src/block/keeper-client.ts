@@ -151,6 +151,7 @@ export class KeeperClient {
 
   /** Ends the connection. What was put stays with the keeper, and the descriptors with the caller. */
   async close(): Promise<void> {
+    if (this.#closed.signal.aborted) return;
     this.#closed.abort();
     this.#connection?.close();
     this.#connection = null;

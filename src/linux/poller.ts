@@ -5,6 +5,7 @@
  *
  * Invariant: `#round` is the promise of the loop while it runs, and the loop runs while something is watched.
  */
+import { assert } from '../util/assert.ts';
 import { closeDescriptor } from './files.ts';
 import { createEventDescriptor, signalEvent, takeEvents } from './eventfd.ts';
 import { systemCallAsync } from './libc.ts';
@@ -26,10 +27,12 @@ export class Poller {
   readonly #watches = new Set<ActiveWatch>();
   #loop: Promise<void> | null = null;
   #failure: unknown = null;
+  #closed = false;
 
   /** Calls `ready` whenever the descriptor can be read or its other side is gone, until stopped; `ready` reads all there is, or
    * it is called again. It must not throw. */
   watch(descriptor: number, ready: () => void): Watch {
+    assert(!this.#closed, 'a closed poller watches nothing');
     if (this.#failure !== null) throw this.#failure;
     const watch: ActiveWatch = {
       descriptor,
@@ -47,6 +50,8 @@ export class Poller {
 
   /** Stops all watches and gives the thread back. The poller must not be used afterwards. */
   async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
     this.#watches.clear();
     signalEvent(this.#wake);
     await this.#loop;
