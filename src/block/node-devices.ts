@@ -11,15 +11,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { StoreError } from '../util/errors.ts';
 import { KeyedQueue } from '../util/keyed-queue.ts';
 import { closeDescriptor, closeSlowly, fileStatus, openDevice } from '../linux/files.ts';
-import {
-  clearLoopDevice,
-  configureLoopDevice,
-  growLoopDevice,
-  listLoopDevices,
-  loopDeviceSize,
-  waitUntilGone,
-  type LoopDevice,
-} from '../linux/loop-device.ts';
+import { LoopDeviceList } from '../linux/loop-device-list.ts';
+import { detachLoopDevice, configureLoopDevice, growLoopDevice, loopDeviceSize, waitUntilDetached, type LoopDevice } from '../linux/loop-device.ts';
 import { storeErrorOf } from '../linux/system-error.ts';
 import { DevicePlace } from './kept-device.ts';
 
@@ -67,6 +60,7 @@ export class LoopDevices {
   readonly #options: LoopDevicesOptions;
   readonly #limit: { readonly timeoutMs: number };
   readonly #queue = new KeyedQueue({ maximumWaiting: 16 });
+  readonly #list = new LoopDeviceList();
 
   constructor(options: LoopDevicesOptions) {
     this.#options = options;
@@ -123,20 +117,25 @@ export class LoopDevices {
    * that are mounted are marked, and go away when they are unmounted; their paths are answered in `inUse`.
    */
   async clearLeftovers(poolId: string): Promise<{ readonly cleared: readonly string[]; readonly inUse: readonly string[] }> {
-    const devices = (await listLoopDevices(this.#limit)).filter((device) => device.fileName.startsWith(`${poolId}.`));
+    const { devices } = await this.#list.read(this.#limit);
+    const leftovers = devices.filter((device) => device.fileName.startsWith(`${poolId}.`));
     const cleared: string[] = [];
     const inUse: string[] = [];
-    for (const { path, fileName } of devices) {
-      await clearLoopDevice(path, { ...this.#limit, fileName, evenInUse: true });
-      const gone = await waitUntilGone(path, { ...this.#limit, fileName, withinMs: leftoverWaitMs });
-      (gone ? cleared : inUse).push(path);
+    for (const device of leftovers) {
+      await detachLoopDevice(device, { ...this.#limit, evenInUse: true });
+      const gone = await waitUntilDetached(device, { withinMs: leftoverWaitMs });
+      (gone ? cleared : inUse).push(device.path);
     }
-    if (devices.length > 0) this.#options.log?.('left-over devices taken down', { pool: poolId, cleared, inUse });
+    if (leftovers.length > 0) this.#options.log?.('left-over devices taken down', { pool: poolId, cleared, inUse });
     return { cleared, inUse };
   }
 
+  /** StoreError `unavailable` when there is none, but a device that cannot be asked may be one. */
   async #devicesOf(id: string): Promise<LoopDevice[]> {
-    return (await listLoopDevices(this.#limit)).filter((device) => device.fileName === id);
+    const { devices, silent } = await this.#list.read(this.#limit);
+    const own = devices.filter((device) => device.fileName === id);
+    if (own.length > 0 || silent.length === 0) return own;
+    throw new StoreError('unavailable', `${silent.join(', ')} may be the device of volume ${id}, but does not answer: ask again when its store is ready`);
   }
 
   /** Null when there is none; devices of this name that are of no use any more are gone then. */
@@ -151,10 +150,10 @@ export class LoopDevices {
     return living;
   }
 
-  async #takeDown({ path, fileName }: LoopDevice): Promise<void> {
-    await clearLoopDevice(path, { ...this.#limit, fileName });
-    if (await waitUntilGone(path, { ...this.#limit, fileName, withinMs: this.#limit.timeoutMs })) return;
-    throw new StoreError('in-use', `${path} (${fileName}) does not go away: a program has it open; end that program`);
+  async #takeDown(device: LoopDevice): Promise<void> {
+    await detachLoopDevice(device, this.#limit);
+    if (await waitUntilDetached(device, { withinMs: this.#limit.timeoutMs })) return;
+    throw new StoreError('in-use', `${device.path} (${device.fileName}) does not go away: a program has it open; end that program`);
   }
 
   async #setUp(id: string, mount: number, attachment: Attachment): Promise<string> {

@@ -16,6 +16,8 @@ import { isSystemError, storeErrorOf } from './system-error.ts';
 
 export interface LoopDevice {
   readonly path: string;
+  /** Changes whenever the device is set up or taken down (diskseq in sysfs): path and sequence name one setting up. */
+  readonly sequence: number;
   readonly fileName: string;
   readonly readOnly: boolean;
   /** It goes away by itself when its last user closes it (LO_FLAGS_AUTOCLEAR); a cleared device in use looks so. */
@@ -31,17 +33,6 @@ const sectorBytes = 4096;
 const configureAttempts = 32;
 const nodePollMs = 10;
 const nodeWaitMs = 1000;
-
-/** All loop devices that are set up. Does not ask the files' servers, as long as these said that attributes last. */
-export async function listLoopDevices(limit: TimeLimit): Promise<LoopDevice[]> {
-  const names = fs.readdirSync('/sys/block').filter((name) => /^loop\d+$/.test(name) && fs.existsSync(`/sys/block/${name}/loop`));
-  const devices: LoopDevice[] = [];
-  for (const name of names) {
-    const device = await inspect(`/dev/${name}`, limit);
-    if (device !== null) devices.push(device);
-  }
-  return devices;
-}
 
 /**
  * Sets up a free loop device over an open file: direct I/O, 4 KiB sectors. The descriptor may be closed afterwards.
@@ -83,67 +74,112 @@ export async function loopDeviceSize(path: string, limit: TimeLimit): Promise<nu
 /**
  * Detaches the device from its file. StoreError `in-use` when it is mounted or held exclusively, with nothing changed;
  * with `evenInUse` it is then marked instead and goes away with its last user. A device that is merely open somewhere
- * goes away when that closes it: wait with `waitUntilGone`. The name guards against a device that became another's.
+ * goes away when that closes it: wait with `waitUntilDetached`. Nothing happens if it is not the same setting up any more.
  */
+export async function detachLoopDevice(
+  device: Pick<LoopDevice, 'path' | 'sequence'>,
+  options: TimeLimit & { readonly evenInUse?: boolean },
+): Promise<void> {
+  const { path } = device;
+  try {
+    await withDevice(path, { ...options, exclusive: options.evenInUse !== true }, async (descriptor) => {
+      // While it is open, it can be marked by others, but not taken down.
+      if (presentSequence(path) === device.sequence) await clearFileOf(descriptor, path, options);
+    });
+  } catch (error) {
+    if (isSystemError(error, ...notSetUp)) return;
+    if (!isSystemError(error, 'EBUSY')) throw storeErrorOf(error, `cannot detach ${path}`);
+    throw new StoreError('in-use', `${path} is mounted or held by a program: unmount it first`, { cause: error });
+  }
+}
+
+/** Waits until the device is taken down; false when that took longer than `withinMs`. Asks nobody but sysfs. */
+export async function waitUntilDetached(device: Pick<LoopDevice, 'path' | 'sequence'>, options: { readonly withinMs: number }): Promise<boolean> {
+  const deadline = performance.now() + options.withinMs;
+  for (let pauseMs = 1; presentSequence(device.path) === device.sequence; pauseMs = Math.min(2 * pauseMs, 100)) {
+    if (performance.now() >= deadline) return false;
+    await delay(pauseMs);
+  }
+  return true;
+}
+
+/** `detachLoopDevice` for whoever knows only the path and the name. */
 export async function clearLoopDevice(
   path: string,
   options: TimeLimit & { readonly fileName: string; readonly evenInUse?: boolean },
 ): Promise<void> {
-  try {
-    await withDevice(path, { ...options, exclusive: options.evenInUse !== true }, async (device) => {
-      const found = await status(device, path, options);
-      if (found?.fileName !== options.fileName) return;
-      await clearFileOf(device, path, options);
-    });
-  } catch (error) {
-    if (isSystemError(error, 'ENXIO', 'ENODEV', 'ENOENT')) return;
-    if (!isSystemError(error, 'EBUSY')) throw storeErrorOf(error, `cannot detach ${path}`);
-    throw new StoreError('in-use', `${path} (${options.fileName}) is mounted or held by a program: unmount it first`, { cause: error });
-  }
+  const device = await inspectLoopDevice(path, options);
+  if (device?.fileName === options.fileName) await detachLoopDevice(device, options);
 }
 
-/** Waits until the device is not set up under this name any more; false when that took longer than `withinMs`. */
+/** `waitUntilDetached` for whoever knows only the path and the name. */
 export async function waitUntilGone(
   path: string,
   options: TimeLimit & { readonly fileName: string; readonly withinMs: number },
 ): Promise<boolean> {
-  const deadline = performance.now() + options.withinMs;
-  for (let pauseMs = 2; ; pauseMs = Math.min(2 * pauseMs, 100)) {
-    const device = await inspect(path, options);
-    if (device === null || device.fileName !== options.fileName) return true;
-    if (performance.now() >= deadline) return false;
-    await delay(pauseMs);
+  const device = await inspectLoopDevice(path, options);
+  return device?.fileName === options.fileName ? waitUntilDetached(device, options) : true;
+}
+
+/** The sequence of the present setting up of a device, from sysfs; null when it is not set up. StoreError on kernels
+ * before 5.15, which do not tell. */
+export function presentSequence(path: string): number | null {
+  const folder = `/sys/block/${path.slice('/dev/'.length)}`;
+  if (!fs.existsSync(`${folder}/loop`)) return null;
+  try {
+    return Number(fs.readFileSync(`${folder}/diskseq`, 'utf8'));
+  } catch (error) {
+    throw new StoreError('failed-precondition', 'loop devices need Linux 5.15 or later', { cause: error });
   }
 }
 
-/** Null when the device is not set up, or is being taken down. */
-async function inspect(path: string, limit: TimeLimit): Promise<LoopDevice | null> {
+/** The paths of the devices that are set up, in the order of their numbers. */
+export function loopDevicePaths(): string[] {
+  const names = fs.readdirSync('/sys/block').filter((name) => /^loop\d+$/.test(name) && fs.existsSync(`/sys/block/${name}/loop`));
+  const numbers = names.map((name) => Number(name.slice('loop'.length))).sort((a, b) => a - b);
+  return numbers.map((number) => `/dev/loop${number}`);
+}
+
+/** The devices that are set up, each asked anew: for a single look. A process that looks often keeps a LoopDeviceList. */
+export async function listLoopDevices(limit: TimeLimit): Promise<LoopDevice[]> {
+  const devices: LoopDevice[] = [];
+  for (const path of loopDevicePaths()) {
+    const device = await inspectLoopDevice(path, limit);
+    if (device !== null) devices.push(device);
+  }
+  return devices;
+}
+
+/**
+ * What the device is. Null when it is not set up, or is being taken down. The kernel asks the file's server for its
+ * attributes if these are not known any more, so this may take as long as its limit; LoopDeviceList asks but once.
+ */
+export async function inspectLoopDevice(path: string, limit: TimeLimit): Promise<LoopDevice | null> {
+  const sequence = presentSequence(path);
+  if (sequence === null) return null;
   try {
-    return await withDevice(path, { ...limit, exclusive: false }, (device) => status(device, path, limit));
+    const device = await withDevice(path, { ...limit, exclusive: false }, (descriptor) => status(descriptor, path, sequence, limit));
+    return presentSequence(path) === sequence ? device : null;
   } catch (error) {
-    if (isSystemError(error, 'ENXIO', 'ENODEV', 'ENOENT')) return null;
+    if (isSystemError(error, ...notSetUp)) return null;
     throw storeErrorOf(error, `cannot inspect ${path}`);
   }
 }
 
-async function status(device: number, path: string, limit: TimeLimit): Promise<LoopDevice | null> {
+async function status(descriptor: number, path: string, sequence: number, limit: TimeLimit): Promise<LoopDevice> {
   const information = new Structure(informationBytes);
-  try {
-    await systemCallAsync('ioctl', [device, getStatus, information.address], {
-      purpose: `inspect ${path}`,
-      timeoutMs: limit.timeoutMs,
-      memory: information,
-      descriptors: [device],
-    });
-  } catch (error) {
-    if (isSystemError(error, 'ENXIO')) return null;
-    throw error;
-  }
+  await systemCallAsync('ioctl', [descriptor, getStatus, information.address], {
+    purpose: `inspect ${path}`,
+    timeoutMs: limit.timeoutMs,
+    memory: information,
+    descriptors: [descriptor],
+  });
   const flags = information.view.getUint32(flagsOffset, true);
   const name = information.bytes.subarray(nameOffset, nameOffset + maximumFileNameBytes + 1);
   const end = name.indexOf(0);
   return {
     path,
+    sequence,
     fileName: Buffer.from(end < 0 ? name : name.subarray(0, end)).toString('utf8'),
     readOnly: (flags & flagReadOnly) !== 0,
     goingAway: (flags & flagAutoclear) !== 0,
@@ -233,6 +269,8 @@ async function closeQuietly(device: number, limit: TimeLimit): Promise<void> {
   await closeSlowly(device, limit).catch(() => {});
 }
 
+/** What the kernel answers for a device that is not, or not any more, set up. */
+const notSetUp = ['ENXIO', 'ENODEV', 'ENOENT'];
 // linux/loop.h; offsets in struct loop_info64
 const clearFile = 0x4c01; // LOOP_CLR_FD
 const getStatus = 0x4c05; // LOOP_GET_STATUS64

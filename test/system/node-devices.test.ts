@@ -9,7 +9,8 @@ import { KeeperClient } from '../../src/block/keeper-client.ts';
 import { Keeper } from '../../src/block/keeper.ts';
 import { LoopDevices } from '../../src/block/node-devices.ts';
 import { closeDescriptor, openDevice, readAt } from '../../src/linux/files.ts';
-import { listLoopDevices } from '../../src/linux/loop-device.ts';
+import { LoopDeviceList } from '../../src/linux/loop-device-list.ts';
+import type { LoopDevice } from '../../src/linux/loop-device.ts';
 import { Poller } from '../../src/linux/poller.ts';
 import { Structure } from '../../src/linux/structure.ts';
 import { eventually } from '../support/eventually.ts';
@@ -48,7 +49,7 @@ describeWithDevices('loop devices over FUSE files', () => {
   afterEach(async () => {
     await volumes.end();
     await devices.clearLeftovers(pool);
-    const left = (await listLoopDevices(limit)).filter((device) => device.fileName.startsWith(pool));
+    const left = (await loopDevices()).filter((device) => device.fileName.startsWith(pool));
     await storeClient.close();
     await nodeClient.close();
     keeper.close();
@@ -142,10 +143,10 @@ describeWithDevices('loop devices over FUSE files', () => {
   test('of a connection that ended are replaced', async () => {
     const { devicePath } = await devices.attach(id);
     await volumes.endConnection(id);
-    expect((await listLoopDevices(limit)).find((device) => device.path === devicePath)?.fileName).toBe(id);
+    expect((await loopDevices()).find((device) => device.path === devicePath)?.fileName).toBe(id);
     const attached = await devices.attach(id);
     await read(attached.devicePath, 0, 4096);
-    expect((await listLoopDevices(limit)).filter((device) => device.fileName === id)).toHaveLength(1);
+    expect((await loopDevices()).filter((device) => device.fileName === id)).toHaveLength(1);
   });
 
   test('are taken down by pool, and no others', async () => {
@@ -163,7 +164,7 @@ describeWithDevices('loop devices over FUSE files', () => {
     await volumes.stopAnswering(id);
     await expect(devices.attach(id)).rejects.toMatchObject({ code: 'unavailable' });
     await volumes.endConnection(id);
-    await eventually('the open ends', async () => (await listLoopDevices(limit)).every((device) => device.fileName !== id));
+    await eventually('the open ends', async () => (await loopDevices()).every((device) => device.fileName !== id));
     await devices.attach(id);
     await devices.detach(id);
   });
@@ -202,6 +203,10 @@ async function read(devicePath: string, offsetBytes: number, lengthBytes: number
   } finally {
     closeDescriptor(descriptor);
   }
+}
+
+async function loopDevices(): Promise<readonly LoopDevice[]> {
+  return (await new LoopDeviceList().read(limit)).devices;
 }
 
 function queueSetting(devicePath: string, name: string): string {
