@@ -21,6 +21,8 @@ export class RamVolumes implements AttachmentStore {
   readonly #sizeBytes: number;
   readonly #volumes = new Map<string, Volume>();
   readOnly = false;
+  /** How long the kernel may use a file's attributes without asking again. */
+  attributeSeconds = 1_000_000_000;
   /** Calls in order: "attach <id>", "detach <id>". */
   readonly calls: string[] = [];
 
@@ -35,7 +37,7 @@ export class RamVolumes implements AttachmentStore {
     let volume = this.#volumes.get(id);
     if (volume === undefined) {
       const mount = createFuseMount({ source: id });
-      const server = await startChild('ram-file-server.ts', { parameters: [String(this.#sizeBytes), '1000000000'], descriptors: [mount.fuseDescriptor] });
+      const server = await startChild('ram-file-server.ts', { parameters: [String(this.#sizeBytes), String(this.attributeSeconds)], descriptors: [mount.fuseDescriptor] });
       const descriptors: number[] = [];
       descriptors[DevicePlace.fuse] = mount.fuseDescriptor;
       descriptors[DevicePlace.mount] = mount.mountDescriptor;

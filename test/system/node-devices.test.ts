@@ -169,7 +169,17 @@ describeWithDevices('loop devices over FUSE files', () => {
     await devices.detach(id);
   });
 
-  test('can be listed while their server does not answer', async () => {
+  test('that were seen once are found while their server does not answer, even if it must be asked for attributes', async () => {
+    volumes.attributeSeconds = 0;
+    const { devicePath } = await devices.attach(id);
+    await devices.find(id);
+    await volumes.stopAnswering(id);
+    expect(await devices.find(id)).toBe(devicePath);
+    const stranger = new LoopDevices({ store: volumes, keeperOf: () => Promise.resolve(nodeClient), timeoutMs: 300 });
+    await expect(stranger.find(id)).rejects.toMatchObject({ code: 'unavailable' });
+  });
+
+  test('can be listed while their server does not answer, when attributes last', async () => {
     const { devicePath } = await devices.attach(id);
     await volumes.stopAnswering(id);
     const started = performance.now();
