@@ -22,16 +22,47 @@ export interface Command {
   readonly positionals?: readonly string[];
 }
 
-const state = (required: boolean): Flag => ({ name: 'state', value: 'DIR', required, help: 'folder of the pool, the sockets and all else that a node keeps' });
+const state = (required: boolean): Flag => ({
+  name: 'state',
+  value: 'DIR',
+  required,
+  help: 'folder of the pool, the sockets and all else that a node keeps',
+});
 const endpoint = (help: string, required = true): Flag => ({ name: 'endpoint', value: 'unix:///PATH', required, help });
-const node: Flag = { name: 'node', value: 'NAME', initial: () => hostname().slice(0, 63), help: 'name of this node: the topology value; this host, if not given' };
+const node: Flag = {
+  name: 'node',
+  value: 'NAME',
+  initial: () => hostname().slice(0, 63),
+  help: 'name of this node: the topology value; this host, if not given',
+};
 const size: Flag = { name: 'size', value: 'SIZE', help: 'size of the pool, like 8GiB; needed when it is created, a larger one grows it' };
-const chunkSize: Flag = { name: 'chunk-size', value: 'SIZE', help: '16KiB, 32KiB or 64KiB, chosen when the pool is created', choices: ['16KiB', '32KiB', '64KiB'] };
-const ratio: Flag = { name: 'overprovisioning', value: 'RATIO', initial: '10', help: "how many times the pool's size all volumes together may be large" };
-const fullPoolWait: Flag = { name: 'full-pool-wait', value: 'SECONDS', initial: '60', help: 'how long a write waits for room in a full pool before it fails' };
+const chunkSize: Flag = {
+  name: 'chunk-size',
+  value: 'SIZE',
+  help: '16KiB, 32KiB or 64KiB, chosen when the pool is created',
+  choices: ['16KiB', '32KiB', '64KiB'],
+};
+const ratio: Flag = {
+  name: 'overprovisioning',
+  value: 'RATIO',
+  initial: '10',
+  help: "how many times the pool's size all volumes together may be large",
+};
+const fullPoolWait: Flag = {
+  name: 'full-pool-wait',
+  value: 'SECONDS',
+  initial: '60',
+  help: 'how long a write waits for room in a full pool before it fails',
+};
 const keeper: Flag = { name: 'keeper', value: 'PATH', required: true, help: "the keeper's socket" };
 
-const output: Flag = { name: 'output', value: 'FORMAT', choices: ['table', 'json'], initial: 'table', help: 'table for people, json for scripts' };
+const output: Flag = {
+  name: 'output',
+  value: 'FORMAT',
+  choices: ['table', 'json'],
+  initial: 'table',
+  help: 'table for people, json for scripts',
+};
 const storeFlags: readonly Flag[] = [state(false), endpoint("the store's socket, if not the one under --state", false), output];
 
 const commands = {
@@ -44,7 +75,10 @@ const commands = {
   controller: {
     kind: 'role',
     help: 'Serve CSI Identity and Controller.',
-    flags: [endpoint('the CSI socket'), { name: 'store', value: 'NODE=unix:///PATH', required: true, repeatable: true, help: 'a store and the node that it is on' }],
+    flags: [
+      endpoint('the CSI socket'),
+      { name: 'store', value: 'NODE=unix:///PATH', required: true, repeatable: true, help: 'a store and the node that it is on' },
+    ],
   },
   node: {
     kind: 'role',
@@ -54,13 +88,26 @@ const commands = {
       node,
       { name: 'store', value: 'unix:///PATH', required: true, help: "this node's store" },
       keeper,
-      { name: 'clear-leftovers', switch: true, help: 'first take down the loop devices that a former store left, when nothing serves them any more' },
+      {
+        name: 'clear-leftovers',
+        switch: true,
+        help: 'first take down the loop devices that a former store left, when nothing serves them any more',
+      },
     ],
   },
   store: {
     kind: 'role',
     help: 'Serve a pool: its volumes and snapshots, their data and their control.',
-    flags: [{ name: 'pool', value: 'DIR', required: true, help: 'folder of the pool; created when it is missing or empty' }, size, chunkSize, endpoint("the store's socket"), node, keeper, ratio, fullPoolWait],
+    flags: [
+      { name: 'pool', value: 'DIR', required: true, help: 'folder of the pool; created when it is missing or empty' },
+      size,
+      chunkSize,
+      endpoint("the store's socket"),
+      node,
+      keeper,
+      ratio,
+      fullPoolWait,
+    ],
   },
   keeper: {
     kind: 'role',

@@ -60,7 +60,8 @@ export class Flags {
 
   number(name: string): number {
     const value = Number(this.text(name));
-    if (!Number.isFinite(value) || value <= 0) throw new UsageError(`--${name} must be a positive number, not ${JSON.stringify(this.text(name))}`);
+    if (!Number.isFinite(value) || value <= 0)
+      throw new UsageError(`--${name} must be a positive number, not ${JSON.stringify(this.text(name))}`);
     return value;
   }
 
@@ -95,16 +96,28 @@ export function parseCommandLine(argv: readonly string[], environment: NodeJS.Pr
 }
 
 const HELP: Flag = { name: 'help', switch: true, help: 'this text' };
-const LOG_LEVEL: Flag = { name: 'log-level', value: 'LEVEL', choices: LOG_LEVELS, initial: 'info', help: `one of ${LOG_LEVELS.join(', ')}` };
+const LOG_LEVEL: Flag = {
+  name: 'log-level',
+  value: 'LEVEL',
+  choices: LOG_LEVELS,
+  initial: 'info',
+  help: `one of ${LOG_LEVELS.join(', ')}`,
+};
 
 function commandNamed(name: string): CommandName {
   if (Object.hasOwn(COMMANDS, name)) return name as CommandName;
   throw new UsageError(`there is no command ${JSON.stringify(name)}; "chunkstore --help" lists them`);
 }
 
-function parse(args: readonly string[], flags: readonly Flag[]): { values: Record<string, string | boolean | (string | boolean)[] | undefined>; positionals: string[] } {
+function parse(
+  args: readonly string[],
+  flags: readonly Flag[],
+): { values: Record<string, string | boolean | (string | boolean)[] | undefined>; positionals: string[] } {
   const options = Object.fromEntries(
-    flags.map((flag) => [flag.name, { type: flag.switch === true ? ('boolean' as const) : ('string' as const), multiple: flag.repeatable === true }]),
+    flags.map((flag) => [
+      flag.name,
+      { type: flag.switch === true ? ('boolean' as const) : ('string' as const), multiple: flag.repeatable === true },
+    ]),
   );
   try {
     return parseArgs({ args: [...args], options, allowPositionals: true, strict: true });
@@ -114,11 +127,16 @@ function parse(args: readonly string[], flags: readonly Flag[]): { values: Recor
   }
 }
 
-function valuesOf(flag: Flag, given: string | boolean | (string | boolean)[] | undefined, environment: NodeJS.ProcessEnv): readonly string[] {
+function valuesOf(
+  flag: Flag,
+  given: string | boolean | (string | boolean)[] | undefined,
+  environment: NodeJS.ProcessEnv,
+): readonly string[] {
   if (given !== undefined) return [given].flat().map(String);
   if (flag.name === 'help') return [];
   const fromEnvironment = environment[environmentName(flag)];
-  if (fromEnvironment !== undefined && fromEnvironment !== '') return flag.repeatable === true ? fromEnvironment.split(',') : [fromEnvironment];
+  if (fromEnvironment !== undefined && fromEnvironment !== '')
+    return flag.repeatable === true ? fromEnvironment.split(',') : [fromEnvironment];
   if (flag.initial === undefined) return [];
   return [typeof flag.initial === 'function' ? flag.initial() : flag.initial];
 }
@@ -136,24 +154,45 @@ function checkChoice(flag: Flag, value: string): void {
 function checkPositionals(command: CommandName, positionals: readonly string[]): void {
   const wanted = COMMANDS[command].positionals ?? [];
   if (positionals.length < wanted.length) throw new UsageError(`${command}: ${wanted[positionals.length]} is missing`);
-  if (positionals.length > wanted.length) throw new UsageError(`${command}: ${JSON.stringify(positionals[wanted.length])} is one word too many`);
+  if (positionals.length > wanted.length)
+    throw new UsageError(`${command}: ${JSON.stringify(positionals[wanted.length])} is one word too many`);
 }
 
-const UNITS: Readonly<Record<string, number>> = { '': 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30, T: 2 ** 40, Ki: 2 ** 10, Mi: 2 ** 20, Gi: 2 ** 30, Ti: 2 ** 40 };
+const UNITS: Readonly<Record<string, number>> = {
+  '': 1,
+  KiB: 2 ** 10,
+  MiB: 2 ** 20,
+  GiB: 2 ** 30,
+  TiB: 2 ** 40,
+  K: 2 ** 10,
+  M: 2 ** 20,
+  G: 2 ** 30,
+  T: 2 ** 40,
+  Ki: 2 ** 10,
+  Mi: 2 ** 20,
+  Gi: 2 ** 30,
+  Ti: 2 ** 40,
+};
 
 /** Bytes of, for instance, "8GiB", "64KiB", "1.5Gi" or "4096". Units are powers of 1,024. */
 export function parseSize(text: string, what: string): number {
   const match = /^(\d+(?:\.\d+)?)\s*([A-Za-z]*)$/.exec(text);
   const unit = match === null ? undefined : UNITS[match[2] ?? ''];
   const bytes = match === null || unit === undefined ? Number.NaN : Number(match[1]) * unit;
-  if (!Number.isSafeInteger(bytes) || bytes <= 0) throw new UsageError(`${what} must be a size like 8GiB or 64KiB, not ${JSON.stringify(text)}`);
+  if (!Number.isSafeInteger(bytes) || bytes <= 0)
+    throw new UsageError(`${what} must be a size like 8GiB or 64KiB, not ${JSON.stringify(text)}`);
   return bytes;
 }
 
 /** The path of a `unix://` target, or a plain path. */
 export function socketPathOf(target: string): string {
-  const file = target.startsWith('unix://') ? target.slice('unix://'.length) : target.startsWith('unix:') ? target.slice('unix:'.length) : target;
-  if (!path.isAbsolute(file)) throw new UsageError(`${target} must be a unix socket with an absolute path, like unix:///run/chunkstore/csi.sock`);
+  const file = target.startsWith('unix://')
+    ? target.slice('unix://'.length)
+    : target.startsWith('unix:')
+      ? target.slice('unix:'.length)
+      : target;
+  if (!path.isAbsolute(file))
+    throw new UsageError(`${target} must be a unix socket with an absolute path, like unix:///run/chunkstore/csi.sock`);
   return file;
 }
 
@@ -188,10 +227,22 @@ function commandHelp(name: CommandName): string {
   const shown = flags.map((flag) => (flag.switch === true ? `--${flag.name}` : `--${flag.name} ${flag.value ?? 'VALUE'}`));
   const width = Math.max(...shown.map((text) => text.length));
   const lines = flags.map((flag, index) => {
-    const notes = [flag.required === true ? 'required' : '', typeof flag.initial === 'string' ? `default ${flag.initial}` : '', flag.repeatable === true ? 'repeatable' : ''];
+    const notes = [
+      flag.required === true ? 'required' : '',
+      typeof flag.initial === 'string' ? `default ${flag.initial}` : '',
+      flag.repeatable === true ? 'repeatable' : '',
+    ];
     const note = notes.filter((text) => text !== '').join(', ');
     return `  ${(shown[index] ?? '').padEnd(width)}  ${flag.help}${note === '' ? '' : ` (${note})`}`;
   });
   const words = (command.positionals ?? []).map((word) => ` ${word}`).join('');
-  return [`usage: chunkstore ${name}${words} [FLAGS]`, '', command.help, ...(command.more === undefined ? [] : ['', command.more]), '', 'Flags:', ...lines].join('\n');
+  return [
+    `usage: chunkstore ${name}${words} [FLAGS]`,
+    '',
+    command.help,
+    ...(command.more === undefined ? [] : ['', command.more]),
+    '',
+    'Flags:',
+    ...lines,
+  ].join('\n');
 }

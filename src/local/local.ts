@@ -49,7 +49,8 @@ class Local {
     this.#log = log;
     this.#socketPath = socketPathOf(config.flags.text('endpoint'));
     const paths = statePaths(config.flags.text('state'));
-    for (const socket of [this.#socketPath, paths.storeSocket, paths.keeperSocket, paths.controllerSocket, paths.nodeSocket]) checkSocketPath(socket);
+    for (const socket of [this.#socketPath, paths.storeSocket, paths.keeperSocket, paths.controllerSocket, paths.nodeSocket])
+      checkSocketPath(socket);
     this.#roles = makeRoles(config, log);
     const definition = loadCsiPackage();
     const controller = backendOf(this.#roles.controller, paths.controllerSocket);
@@ -65,6 +66,7 @@ class Local {
   }
 
   async start(): Promise<void> {
+    warnWithoutIoFlusher(this.#log);
     try {
       for (const name of START_ORDER) await this.#roles[name].start();
       await listenOnSocket(this.#proxy.server, this.#socketPath);
@@ -158,7 +160,11 @@ function makeRoles(config: Config, log: Logger): Record<RoleName, RoleProcess> {
   const store = `unix://${paths.storeSocket}`;
   const optional = (name: string): string[] => (flags.has(name) ? [`--${name}`, flags.text(name)] : []);
   const keeper = ['--keeper', paths.keeperSocket];
-  const role = (name: RoleName, args: readonly string[], options: { readonly servesIo?: boolean; readonly firstOnly?: readonly string[] } = {}): RoleProcess =>
+  const role = (
+    name: RoleName,
+    args: readonly string[],
+    options: { readonly servesIo?: boolean; readonly firstOnly?: readonly string[] } = {},
+  ): RoleProcess =>
     new RoleProcess({
       name,
       command: ({ first }) => [...programOf(name), ...args, ...(first ? (options.firstOnly ?? []) : []), '--log-level', config.logLevel],
@@ -170,22 +176,46 @@ function makeRoles(config: Config, log: Logger): Record<RoleName, RoleProcess> {
     keeper: role('keeper', ['--socket', paths.keeperSocket], { servesIo: true }),
     store: role(
       'store',
-      ['--pool', paths.pool, '--endpoint', store, '--node', node, ...keeper, ...optional('chunk-size'), ...optional('overprovisioning'), ...optional('full-pool-wait'), ...optional('size')],
+      [
+        '--pool',
+        paths.pool,
+        '--endpoint',
+        store,
+        '--node',
+        node,
+        ...keeper,
+        ...optional('chunk-size'),
+        ...optional('overprovisioning'),
+        ...optional('full-pool-wait'),
+        ...optional('size'),
+      ],
       { servesIo: true },
     ),
     controller: role('controller', ['--endpoint', `unix://${paths.controllerSocket}`, '--store', `${node}=${store}`]),
-    node: role('node', ['--endpoint', `unix://${paths.nodeSocket}`, '--node', node, '--store', store, ...keeper], { firstOnly: ['--clear-leftovers'] }),
+    node: role('node', ['--endpoint', `unix://${paths.nodeSocket}`, '--node', node, '--store', store, ...keeper], {
+      firstOnly: ['--clear-leftovers'],
+    }),
   };
+}
+
+/** Said once: the tree runs without. */
+function warnWithoutIoFlusher(log: Logger): void {
+  const refusal = setIoFlusher({ enabled: true });
+  if (refusal === null) setIoFlusher({ enabled: false });
+  else
+    log.warn(
+      { reason: refusal.message },
+      'the store cannot be marked as serving I/O (it takes CAP_SYS_RESOURCE): when memory is short it may stall',
+    );
 }
 
 /** The child's memory allocations must not wait for I/O that it serves; it inherits the mark from the thread that forks. */
 function asIoFlusher<Result>(spawnIt: () => Result, log: Logger): Result {
   const refusal = setIoFlusher({ enabled: true });
-  if (refusal !== null) log.warn({ reason: refusal.message }, 'the store cannot be marked as serving I/O (CAP_SYS_RESOURCE); under memory pressure it may stall');
+  if (refusal !== null) log.debug({ reason: refusal.message }, 'keeper and store are not marked as serving I/O');
   try {
     return spawnIt();
   } finally {
     if (refusal === null) setIoFlusher({ enabled: false });
   }
 }
-

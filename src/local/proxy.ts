@@ -60,7 +60,13 @@ export class Proxy {
     const definition: Record<string, ServiceDefinition[string]> = {};
     const implementation: UntypedServiceImplementation = {};
     for (const [name, method] of Object.entries(service)) {
-      definition[name] = { ...method, requestSerialize: same, requestDeserialize: same, responseSerialize: same, responseDeserialize: same };
+      definition[name] = {
+        ...method,
+        requestSerialize: same,
+        requestDeserialize: same,
+        responseSerialize: same,
+        responseDeserialize: same,
+      };
       implementation[name] = this.#handler(method.path, backend);
     }
     this.server.addService(definition, implementation);
@@ -84,12 +90,24 @@ export class Proxy {
       return;
     }
     if (call.cancelled) return;
-    const upstream = this.#client(backend).makeUnaryRequest(path, same, same, call.request, passed(call.metadata), { deadline: call.getDeadline() }, (error, answer) => {
-      if (error === null) done(null, answer ?? null);
-      else if (error.code === status.UNAVAILABLE && error.metadata.getMap()['chunkstore-code'] === undefined && isConnectionLoss(error.details))
-        done(unavailable(`the ${backend.name} went away under the call; ask again`));
-      else done({ code: error.code, details: error.details, metadata: passed(error.metadata) });
-    });
+    const upstream = this.#client(backend).makeUnaryRequest(
+      path,
+      same,
+      same,
+      call.request,
+      passed(call.metadata),
+      { deadline: call.getDeadline() },
+      (error, answer) => {
+        if (error === null) done(null, answer ?? null);
+        else if (
+          error.code === status.UNAVAILABLE &&
+          error.metadata.getMap()['chunkstore-code'] === undefined &&
+          isConnectionLoss(error.details)
+        )
+          done(unavailable(`the ${backend.name} went away under the call; ask again`));
+        else done({ code: error.code, details: error.details, metadata: passed(error.metadata) });
+      },
+    );
     call.on('cancelled', () => upstream.cancel());
   }
 

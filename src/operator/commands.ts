@@ -24,7 +24,19 @@ interface Context {
 
 type Command = (context: Context) => Promise<void>;
 
-export const OPERATOR_COMMANDS: Readonly<Record<string, Command>> = { list, space, create, delete: remove, snapshot, clone, revert, resize, attach, detach, check };
+export const OPERATOR_COMMANDS: Readonly<Record<string, Command>> = {
+  list,
+  space,
+  create,
+  delete: remove,
+  snapshot,
+  clone,
+  revert,
+  resize,
+  attach,
+  detach,
+  check,
+};
 
 /** Runs an operator command against the store that the flags name. */
 export async function runOperatorCommand(config: Config, log: Logger): Promise<void> {
@@ -46,7 +58,8 @@ function storeTarget(config: Config): string {
 
 function stateOf(config: Config): string {
   const state = config.flags.optionalText('state');
-  if (state === null) throw new UsageError(`${config.command}: give --state DIR of a running "chunkstore local", or --endpoint unix:///…/store.sock`);
+  if (state === null)
+    throw new UsageError(`${config.command}: give --state DIR of a running "chunkstore local", or --endpoint unix:///…/store.sock`);
   return path.resolve(state);
 }
 
@@ -65,11 +78,14 @@ async function list({ store, print }: Context): Promise<void> {
 
 async function space({ store, print }: Context): Promise<void> {
   const [pool, objects, usages] = await Promise.all([store.getPool(), listObjects(store), store.listUsage()]);
-  const rows = drawTree(objects).map(({ item, prefix }) => {
-    const usage = usages.find(({ id }) => id === item.id);
-    const usedBytes = usage?.usedBytes ?? 0;
-    const exclusiveBytes = usage?.exclusiveBytes ?? 0;
-    return { prefix, name: item.name, id: item.id, kind: item.kind, provisionedBytes: item.sizeBytes, usedBytes, exclusiveBytes, sharedBytes: usedBytes - exclusiveBytes };
+  const usageOf = new Map(usages.map((usage) => [usage.id, usage]));
+  const lines = drawTree(objects).map(({ item, prefix }) => {
+    const { usedBytes, exclusiveBytes } = usageOf.get(item.id) ?? { usedBytes: 0, exclusiveBytes: 0 };
+    const { name, id, kind, sizeBytes } = item;
+    return {
+      prefix,
+      row: { name, id, kind, provisionedBytes: sizeBytes, usedBytes, exclusiveBytes, sharedBytes: usedBytes - exclusiveBytes },
+    };
   });
   const total = [
     `pool ${pool.id} on ${pool.node}, chunks of ${formatBytes(pool.chunkSizeBytes)}`,
@@ -77,15 +93,15 @@ async function space({ store, print }: Context): Promise<void> {
     `provisioned ${formatBytes(pool.provisionedBytes)} of ${formatBytes(pool.provisionLimitBytes)} in ${pool.volumes} volumes; ${pool.snapshots} snapshots`,
     ...(pool.parkedWrites > 0 ? [`${pool.parkedWrites} writes wait for room`] : []),
   ];
-  const table = formatTable(rows, [
-    { title: 'NAME', text: (row) => row.prefix + row.name },
-    { title: 'KIND', text: (row) => row.kind },
-    { title: 'PROVISIONED', text: (row) => formatBytes(row.provisionedBytes), right: true },
-    { title: 'USED', text: (row) => formatBytes(row.usedBytes), right: true },
-    { title: 'EXCLUSIVE', text: (row) => formatBytes(row.exclusiveBytes), right: true },
-    { title: 'SHARED', text: (row) => formatBytes(row.sharedBytes), right: true },
+  const table = formatTable(lines, [
+    { title: 'NAME', text: ({ prefix, row }) => prefix + row.name },
+    { title: 'KIND', text: ({ row }) => row.kind },
+    { title: 'PROVISIONED', text: ({ row }) => formatBytes(row.provisionedBytes), right: true },
+    { title: 'USED', text: ({ row }) => formatBytes(row.usedBytes), right: true },
+    { title: 'EXCLUSIVE', text: ({ row }) => formatBytes(row.exclusiveBytes), right: true },
+    { title: 'SHARED', text: ({ row }) => formatBytes(row.sharedBytes), right: true },
   ]);
-  print([...total, ...(rows.length === 0 ? [] : ['', ...table])], { pool, objects: rows.map(({ prefix: _, ...row }) => row) });
+  print([...total, ...(lines.length === 0 ? [] : ['', ...table])], { pool, objects: lines.map(({ row }) => row) });
 }
 
 async function create({ config, store, print }: Context): Promise<void> {
@@ -114,7 +130,12 @@ async function clone({ config, store, print }: Context): Promise<void> {
   const source = await findObject(store, word(config, 0), null);
   const name = word(config, 1);
   // Marked as a copy, so that whoever mounts it gives its file system an identity of its own.
-  const request = { name, sizeBytes: config.flags.optionalSizeBytes('size') ?? 0, source: { kind: source.kind, id: source.id }, attributes: source.attributes };
+  const request = {
+    name,
+    sizeBytes: config.flags.optionalSizeBytes('size') ?? 0,
+    source: { kind: source.kind, id: source.id },
+    attributes: source.attributes,
+  };
   const { volume, existed } = await store.createVolume(request);
   if (existed) throw new StoreError('already-exists', `there is a volume ${JSON.stringify(name)} already: ${volume.id}`);
   printObject(print, 'created', ofVolume(volume));

@@ -28,7 +28,10 @@ export async function findObject(store: StoreClient, word: string, kind: 'volume
   const [only, another] = named;
   if (only === undefined) throw new StoreError('not-found', `there is no ${kind ?? 'volume or snapshot'} ${JSON.stringify(word)}`);
   if (another !== undefined) {
-    throw new StoreError('invalid-argument', `${JSON.stringify(word)} is both a volume and a snapshot; give the id: ${named.map((object) => `${object.kind} ${object.id}`).join(', ')}`);
+    throw new StoreError(
+      'invalid-argument',
+      `${JSON.stringify(word)} is both a volume and a snapshot; give the id: ${named.map((object) => `${object.kind} ${object.id}`).join(', ')}`,
+    );
   }
   return only;
 }

@@ -60,7 +60,11 @@ async function refuseKeptMemory(folder: string, poolId: string): Promise<void> {
   }
   try {
     const held = (await keeper.list()).some(({ key }) => key === memoryKey);
-    if (held) throw new StoreError('in-use', `a keeper at ${socketPath} still holds what a store of this pool has not written to the disk: start the store, and check it live`);
+    if (held)
+      throw new StoreError(
+        'in-use',
+        `a keeper at ${socketPath} still holds what a store of this pool has not written to the disk: start the store, and check it live`,
+      );
   } finally {
     await keeper.close();
   }

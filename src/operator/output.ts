@@ -51,5 +51,5 @@ export function formatTime(timeMs: number): string {
 }
 
 function displayWidth(text: string): number {
-  return [...text].length;
+  return Array.from(new Intl.Segmenter().segment(text)).length;
 }

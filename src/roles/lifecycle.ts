@@ -27,7 +27,11 @@ const STOP_LIMIT_MS = 30_000;
 const ORPHAN_LIMIT_MS = 5_000;
 
 /** Runs a role until it is told to end. Resolves never: the process exits. */
-export async function runRole(options: { readonly name: string; readonly log: Logger; readonly start: () => Promise<RunningRole> }): Promise<void> {
+export async function runRole(options: {
+  readonly name: string;
+  readonly log: Logger;
+  readonly start: () => Promise<RunningRole>;
+}): Promise<void> {
   const { name, log } = options;
   process.title = `chunkstore ${name}`;
   const parentPid = Number(process.env[PARENT_VARIABLE] ?? 0);

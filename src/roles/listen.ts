@@ -11,13 +11,14 @@ import { StoreError } from '../util/errors.ts';
 const LONGEST_SOCKET_PATH_BYTES = 107;
 const TEMPORARY_SUFFIX = '.new';
 
-/** Serves on a unix socket; the folder is made. */
+/** Serves on a unix socket for this user alone; the folder is made. */
 export async function listenOnSocket(server: Server, socketPath: string): Promise<void> {
   checkSocketPath(socketPath);
   fs.mkdirSync(path.dirname(socketPath), { recursive: true });
   const temporary = `${socketPath}${TEMPORARY_SUFFIX}`;
   fs.rmSync(temporary, { force: true });
   await bind(server, `unix://${temporary}`);
+  fs.chmodSync(temporary, 0o600);
   fs.renameSync(temporary, socketPath);
 }
 
@@ -25,7 +26,10 @@ export async function listenOnSocket(server: Server, socketPath: string): Promis
 export function checkSocketPath(socketPath: string): void {
   const bytes = Buffer.byteLength(socketPath + TEMPORARY_SUFFIX);
   if (bytes > LONGEST_SOCKET_PATH_BYTES) {
-    throw new StoreError('invalid-argument', `${socketPath} is too long for a unix socket (${bytes} bytes of ${LONGEST_SOCKET_PATH_BYTES}): choose a shorter folder`);
+    throw new StoreError(
+      'invalid-argument',
+      `${socketPath} is too long for a unix socket (${bytes} bytes of ${LONGEST_SOCKET_PATH_BYTES}): choose a shorter folder`,
+    );
   }
 }
 

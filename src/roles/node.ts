@@ -57,7 +57,11 @@ export async function startNode(config: Config, log: Logger): Promise<RunningRol
 }
 
 /** The loop devices of this node, over its store and keeper. */
-export function makeLoopDevices(parts: { readonly store: StoreClient; readonly keepers: KeeperClients; readonly log: Logger }): LoopDevices {
+export function makeLoopDevices(parts: {
+  readonly store: StoreClient;
+  readonly keepers: KeeperClients;
+  readonly log: Logger;
+}): LoopDevices {
   const { store, keepers, log } = parts;
   return new LoopDevices({
     store: {

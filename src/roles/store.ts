@@ -23,7 +23,8 @@ export async function startStore(config: Config, log: Logger): Promise<RunningRo
         socketPath: flags.text('keeper'),
         role: 'store',
         pool,
-        onLost: (reason) => log.error({ reason: reason.message }, 'the keeper is gone; should this process die now, its volumes die with it'),
+        onLost: (reason) =>
+          log.error({ reason: reason.message }, 'the keeper is gone; should this process die now, its volumes die with it'),
         onRefilled: () => log.info('a keeper holds everything again'),
       }),
     log,
@@ -32,6 +33,7 @@ export async function startStore(config: Config, log: Logger): Promise<RunningRo
   await listenOnSocket(store.server, socketPathOf(flags.text('endpoint')));
   return {
     stop: async () => {
+      store.endSessions();
       await closeServer(store.server, { timeoutMs: STOP_LIMIT_MS });
       await store.close();
     },

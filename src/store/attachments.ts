@@ -110,7 +110,9 @@ export class Attachments {
       await this.detach(objectId);
     } catch (error) {
       if (!(error instanceof StoreError) || error.code !== 'in-use') throw error;
-      throw new StoreError('failed-precondition', `${options.what} is attached to a block device; unmount and detach it first`, { cause: error });
+      throw new StoreError('failed-precondition', `${options.what} is attached to a block device; unmount and detach it first`, {
+        cause: error,
+      });
     }
   }
 

@@ -4,7 +4,14 @@
  *
  * Every call has a deadline. Failures are StoreErrors; a store that is away or slow is `unavailable`.
  */
-import { credentials as grpcCredentials, Metadata, type ChannelCredentials, type Client, type ClientDuplexStream, type ServiceError } from '@grpc/grpc-js';
+import {
+  credentials as grpcCredentials,
+  Metadata,
+  type ChannelCredentials,
+  type Client,
+  type ClientDuplexStream,
+  type ServiceError,
+} from '@grpc/grpc-js';
 import { fromStatus } from './errors.ts';
 import {
   loadStoreProtocol,
@@ -47,7 +54,12 @@ const LONG_TIMEOUT_MS = 15 * 60_000;
 /** How soon a lost connection is tried again: the store is on this machine, or a restart away. */
 const RECONNECT_MS = { first: 100, most: 2_000 };
 
-type UnaryCall = (request: unknown, metadata: Metadata, options: { deadline: number }, done: (error: ServiceError | null, response: unknown) => void) => void;
+type UnaryCall = (
+  request: unknown,
+  metadata: Metadata,
+  options: { deadline: number },
+  done: (error: ServiceError | null, response: unknown) => void,
+) => void;
 
 export class StoreClient {
   readonly target: string;
@@ -167,7 +179,11 @@ export class StoreClient {
     return client.nodeSession();
   }
 
-  #call<Name extends StoreCallName>(name: Name, request: StoreCalls[Name]['request'], timeoutMs = this.#timeoutMs): Promise<StoreCalls[Name]['response']> {
+  #call<Name extends StoreCallName>(
+    name: Name,
+    request: StoreCalls[Name]['request'],
+    timeoutMs = this.#timeoutMs,
+  ): Promise<StoreCalls[Name]['response']> {
     return new Promise((resolve, reject) => {
       const method = (this.#client as unknown as Record<string, UnaryCall>)[name]!;
       method.call(this.#client, request, new Metadata(), { deadline: Date.now() + timeoutMs }, (error, response) => {

@@ -10,7 +10,14 @@ import { assert } from '../util/assert.ts';
 import { StoreError } from '../util/errors.ts';
 import type { ControlRequest } from '../engine/control.ts';
 import type { ControlAnswer, DataDevices, DeviceConnection, EngineControl } from './control.ts';
-import type { DataThreadMessage, DataThreadRequest, DataThreadSetup, MemoryLayout, MessageError, ServedConnection } from './data-thread-messages.ts';
+import type {
+  DataThreadMessage,
+  DataThreadRequest,
+  DataThreadSetup,
+  MemoryLayout,
+  MessageError,
+  ServedConnection,
+} from './data-thread-messages.ts';
 import { ARENA_COUNTS } from './memory-layout.ts';
 import type { PoolFolder } from './pool.ts';
 import { workerFile } from './worker-file.ts';
@@ -52,7 +59,11 @@ export class DataThreadClient implements EngineControl, DataDevices {
     const metadata = new MessageChannel();
     this.#port = control.port1;
     this.#port.on('message', (message: DataThreadMessage) => this.#received(message));
-    this.#metadata = startWorker('metadata-worker', { folder: options.pool.metadataFolder, port: metadata.port2, wakeDescriptor: this.#wakeDescriptor }, [metadata.port2]);
+    this.#metadata = startWorker(
+      'metadata-worker',
+      { folder: options.pool.metadataFolder, port: metadata.port2, wakeDescriptor: this.#wakeDescriptor },
+      [metadata.port2],
+    );
     const { pool } = options;
     const setup: DataThreadSetup = {
       port: control.port2,

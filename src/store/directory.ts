@@ -21,7 +21,10 @@ interface Entry {
 export class StaticStoreDirectory {
   readonly #entries: readonly Entry[];
 
-  constructor(addresses: readonly StoreAddress[], makeClient: (address: StoreAddress) => StoreClient = (address) => new StoreClient({ target: address.target })) {
+  constructor(
+    addresses: readonly StoreAddress[],
+    makeClient: (address: StoreAddress) => StoreClient = (address) => new StoreClient({ target: address.target }),
+  ) {
     const nodes = new Set(addresses.map((address) => address.node));
     if (nodes.size !== addresses.length) throw new StoreError('invalid-argument', 'two stores are listed for the same node');
     this.#entries = addresses.map((address) => ({ address, client: makeClient(address), poolId: null }));
@@ -61,7 +64,10 @@ export class StaticStoreDirectory {
 async function poolIdOf(entry: Entry): Promise<string> {
   const pool = await entry.client.getPool();
   if (pool.node !== entry.address.node) {
-    throw new StoreError('failed-precondition', `the store at ${entry.address.target} is on node ${pool.node}, but is listed for ${entry.address.node}`);
+    throw new StoreError(
+      'failed-precondition',
+      `the store at ${entry.address.target} is on node ${pool.node}, but is listed for ${entry.address.node}`,
+    );
   }
   entry.poolId = pool.id;
   return pool.id;

@@ -44,13 +44,17 @@ export function fromStatus(error: ServiceError, options: { readonly store: strin
   if (typeof code === 'string' && Object.hasOwn(STATUS_OF, code)) return new StoreError(code as ErrorCode, error.details, { cause: error });
   switch (error.code) {
     case status.UNAVAILABLE:
-      return new StoreError('unavailable', `the store at ${options.store} cannot be reached; it is starting or has stopped`, { cause: error });
+      return new StoreError('unavailable', `the store at ${options.store} cannot be reached; it is starting or has stopped`, {
+        cause: error,
+      });
     case status.DEADLINE_EXCEEDED:
       return new StoreError('unavailable', `the store at ${options.store} did not answer in time`, { cause: error });
     case status.CANCELLED:
       return new StoreError('unavailable', `the call to the store at ${options.store} was cancelled`, { cause: error });
     case status.UNIMPLEMENTED:
-      return new StoreError('failed-precondition', `the store at ${options.store} is of another version and does not know this call`, { cause: error });
+      return new StoreError('failed-precondition', `the store at ${options.store} is of another version and does not know this call`, {
+        cause: error,
+      });
     default:
       return new Error(`store at ${options.store}: ${error.details}`, { cause: error });
   }

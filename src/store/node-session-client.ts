@@ -75,7 +75,10 @@ export class NodeSessionClient {
     } catch (reason) {
       error = reason instanceof Error ? reason.message : String(reason);
     }
-    this.#options.log.info({ volume: volumeId, action, durationMs: Math.round(performance.now() - startedMs), error }, 'node session request');
+    this.#options.log.info(
+      { volume: volumeId, action, durationMs: Math.round(performance.now() - startedMs), error },
+      'node session request',
+    );
     stream.write({ requestId, error, node: this.#options.node });
   }
 }

@@ -9,6 +9,8 @@ import type { NodeAction, NodeReplyMessage, NodeRequestMessage } from './message
 /** One open stream to a node role. */
 export interface NodeSessionStream {
   send(request: NodeRequestMessage): void;
+  /** The store stops. */
+  end(): void;
 }
 
 interface Waiting {
@@ -45,6 +47,11 @@ export class NodeSessions {
     for (const waiting of this.#waiting.values()) if (waiting.session === session) waiting.settle('the node role went away');
   }
 
+  /** Ends all streams, so that the server that carries them can end. */
+  close(): void {
+    for (const session of [...this.#sessions]) session.end();
+  }
+
   replied(reply: NodeReplyMessage): void {
     // A reply that comes after its limit finds nobody waiting; nothing is lost by that.
     this.#waiting.get(reply.requestId)?.settle(reply.error === '' ? null : reply.error);
@@ -73,7 +80,8 @@ export class NodeSessions {
       return false;
     }
     const error = await this.#request(session, volumeId, action);
-    if (error !== null) this.#log.warn({ volume: volumeId, action, reason: error }, 'the node role could not do it; the cut goes on without it');
+    if (error !== null)
+      this.#log.warn({ volume: volumeId, action, reason: error }, 'the node role could not do it; the cut goes on without it');
     return error === null;
   }
 

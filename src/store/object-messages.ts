@@ -7,12 +7,23 @@ import type { SnapshotMessage, VolumeMessage } from './messages.ts';
 export function volumeMessage(poolId: ObjectId, object: ObjectInfo, options: { readonly attached: boolean }): VolumeMessage {
   const { name, sizeBytes, createdAtMs, attributes, lineage, sourceId, sourceKind } = object;
   const source =
-    sourceId === null ? null : { kind: sourceKind === 'snapshot' ? ('KIND_SNAPSHOT' as const) : ('KIND_VOLUME' as const), id: wireId(poolId, sourceId) };
+    sourceId === null
+      ? null
+      : { kind: sourceKind === 'snapshot' ? ('KIND_SNAPSHOT' as const) : ('KIND_VOLUME' as const), id: wireId(poolId, sourceId) };
   return { id: wireId(poolId, object.id), name, sizeBytes, createdAtMs, source, attributes, lineage, attached: options.attached };
 }
 
 export function snapshotMessage(poolId: ObjectId, object: ObjectInfo, options: { readonly attached: boolean }): SnapshotMessage {
   const { name, sizeBytes, createdAtMs, attributes, lineage, sourceId } = object;
   assert(sourceId !== null, `snapshot ${object.id} was cut from a volume`);
-  return { id: wireId(poolId, object.id), name, sizeBytes, createdAtMs, sourceVolumeId: wireId(poolId, sourceId), attributes, lineage, attached: options.attached };
+  return {
+    id: wireId(poolId, object.id),
+    name,
+    sizeBytes,
+    createdAtMs,
+    sourceVolumeId: wireId(poolId, sourceId),
+    attributes,
+    lineage,
+    attached: options.attached,
+  };
 }

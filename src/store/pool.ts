@@ -53,7 +53,10 @@ export function readPoolIdentity(folder: string): PoolIdentity | null {
   }
   if (names.includes('pool.json')) return parseIdentity(path.join(folder, 'pool.json'));
   if (names.length === 0 || (names.includes(CREATING) && names.every((name) => OWN_NAMES.includes(name)))) return null;
-  throw new StoreError('failed-precondition', `${folder} holds files but no pool (${names.slice(0, 3).join(', ')}): give an empty or a new folder`);
+  throw new StoreError(
+    'failed-precondition',
+    `${folder} holds files but no pool (${names.slice(0, 3).join(', ')}): give an empty or a new folder`,
+  );
 }
 
 /**
@@ -67,7 +70,8 @@ export async function createPool(
 ): Promise<void> {
   const { id, chunkSizeBytes } = options;
   const dataBytes = options.sizeBytes - (options.sizeBytes % chunkSizeBytes);
-  if (dataBytes < MINIMUM_POOL_BYTES) throw new StoreError('invalid-argument', `a pool has at least ${MINIMUM_POOL_BYTES} bytes, not ${options.sizeBytes}`);
+  if (dataBytes < MINIMUM_POOL_BYTES)
+    throw new StoreError('invalid-argument', `a pool has at least ${MINIMUM_POOL_BYTES} bytes, not ${options.sizeBytes}`);
   assert(readPoolIdentity(folder) === null, `${folder} holds a pool already`);
   clearCreation(folder);
   const logBytes = Math.min(LOG_BYTES.most, Math.max(LOG_BYTES.least, Math.floor(dataBytes / 64 / MIB) * MIB));
@@ -89,12 +93,18 @@ export async function createPool(
  * Opens a pool and takes its locks. `sizeBytes` larger than the pool grows it, smaller is refused, null leaves it.
  * `in-use` when another process has it for longer than `lockWaitMs`.
  */
-export async function openPool(folder: string, options: { readonly sizeBytes: number | null; readonly lockWaitMs: number }): Promise<PoolFolder> {
+export async function openPool(
+  folder: string,
+  options: { readonly sizeBytes: number | null; readonly lockWaitMs: number },
+): Promise<PoolFolder> {
   const identity = readPoolIdentity(folder);
   if (identity === null) throw new StoreError('not-found', `there is no pool in ${folder}`);
   const wantedBytes = options.sizeBytes === null ? identity.dataBytes : options.sizeBytes - (options.sizeBytes % identity.chunkSizeBytes);
   if (wantedBytes < identity.dataBytes) {
-    throw new StoreError('out-of-range', `the pool in ${folder} has ${identity.dataBytes} bytes and cannot shrink to ${wantedBytes}: give its size or a larger one`);
+    throw new StoreError(
+      'out-of-range',
+      `the pool in ${folder} has ${identity.dataBytes} bytes and cannot shrink to ${wantedBytes}: give its size or a larger one`,
+    );
   }
   checkFile(path.join(folder, 'data'), identity.dataBytes);
   checkFile(path.join(folder, 'log'), identity.logBytes);
@@ -140,8 +150,13 @@ function openDirectly(file: string): number {
   try {
     return openDirect(file, { readOnly: false });
   } catch (error) {
-    const remedy = (error as NodeJS.ErrnoException).code === 'EINVAL' ? ': its file system cannot read and write without a cache (O_DIRECT); choose another, not tmpfs' : '';
-    throw new StoreError('failed-precondition', `cannot open ${file}${remedy === '' ? `: ${(error as Error).message}` : remedy}`, { cause: error });
+    const remedy =
+      (error as NodeJS.ErrnoException).code === 'EINVAL'
+        ? ': its file system cannot read and write without a cache (O_DIRECT); choose another, not tmpfs'
+        : '';
+    throw new StoreError('failed-precondition', `cannot open ${file}${remedy === '' ? `: ${(error as Error).message}` : remedy}`, {
+      cause: error,
+    });
   }
 }
 
@@ -173,7 +188,8 @@ function makeLog(file: string, sizeBytes: number): void {
   const descriptor = fs.openSync(file, 'wx', 0o600);
   const zeros = Buffer.alloc(ZEROS_BYTES);
   try {
-    for (let offset = 0; offset < sizeBytes; offset += zeros.length) fs.writeSync(descriptor, zeros, 0, Math.min(zeros.length, sizeBytes - offset), offset);
+    for (let offset = 0; offset < sizeBytes; offset += zeros.length)
+      fs.writeSync(descriptor, zeros, 0, Math.min(zeros.length, sizeBytes - offset), offset);
     fs.fsyncSync(descriptor);
   } catch (error) {
     throw new StoreError('no-space', `cannot write ${sizeBytes} bytes of ${file}: ${(error as Error).message}`, { cause: error });
@@ -193,13 +209,17 @@ function checkFile(file: string, sizeBytes: number): void {
   const status = fs.lstatSync(file, { throwIfNoEntry: false });
   if (status === undefined) throw new StoreError('data-loss', `${file} is missing`);
   if (!status.isFile()) throw new StoreError('failed-precondition', `${file} is not a regular file: this is no pool of ours`);
-  if (status.size < sizeBytes) throw new StoreError('data-loss', `${file} is truncated: it has ${status.size} bytes, pool.json counts ${sizeBytes}`);
+  if (status.size < sizeBytes)
+    throw new StoreError('data-loss', `${file} is truncated: it has ${status.size} bytes, pool.json counts ${sizeBytes}`);
 }
 
 function writeIdentity(folder: string, identity: PoolIdentity): void {
   const file = path.join(folder, 'pool.json');
   const temporary = `${file}.new`;
-  fs.writeFileSync(temporary, `${JSON.stringify({ format: FORMAT, version: VERSION, ...identity }, null, 2)}\n`, { mode: 0o600, flush: true });
+  fs.writeFileSync(temporary, `${JSON.stringify({ format: FORMAT, version: VERSION, ...identity }, null, 2)}\n`, {
+    mode: 0o600,
+    flush: true,
+  });
   fs.renameSync(temporary, file);
   const descriptor = fs.openSync(folder, 'r');
   try {
@@ -210,7 +230,8 @@ function writeIdentity(folder: string, identity: PoolIdentity): void {
 }
 
 function parseIdentity(file: string): PoolIdentity {
-  const foreign = (cause?: unknown): StoreError => new StoreError('failed-precondition', `${file} does not describe a pool of chunkstore: give another folder`, { cause });
+  const foreign = (cause?: unknown): StoreError =>
+    new StoreError('failed-precondition', `${file} does not describe a pool of chunkstore: give another folder`, { cause });
   let value: unknown;
   try {
     value = JSON.parse(fs.readFileSync(file, 'utf8'));
@@ -221,7 +242,10 @@ function parseIdentity(file: string): PoolIdentity {
   const { format, version, id, chunkSizeBytes, dataBytes, logBytes } = value as Record<string, unknown>;
   if (format !== FORMAT) throw foreign();
   if (version !== VERSION) {
-    throw new StoreError('failed-precondition', `the pool in ${path.dirname(file)} has version ${String(version)}, this program reads version ${VERSION}: use the program that made it, or a newer one`);
+    throw new StoreError(
+      'failed-precondition',
+      `the pool in ${path.dirname(file)} has version ${String(version)}, this program reads version ${VERSION}: use the program that made it, or a newer one`,
+    );
   }
   const isSize = (size: unknown): size is number => Number.isSafeInteger(size) && (size as number) > 0;
   if (typeof id !== 'string' || !isObjectId(id) || !isSize(chunkSizeBytes) || !isSize(dataBytes) || !isSize(logBytes)) throw foreign();

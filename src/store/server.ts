@@ -5,7 +5,6 @@
 import { randomUUID } from 'node:crypto';
 import {
   Server,
-  ServerCredentials,
   type UntypedHandleCall,
   type sendUnaryData,
   type ServerDuplexStream,
@@ -15,13 +14,24 @@ import {
 import { StoreError } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
 import { toStatus } from './errors.ts';
-import { loadStoreProtocol, MAXIMUM_MESSAGE_BYTES, type NodeReplyMessage, type NodeRequestMessage, type StoreCallName, type StoreCalls } from './messages.ts';
+import {
+  loadStoreProtocol,
+  MAXIMUM_MESSAGE_BYTES,
+  type NodeReplyMessage,
+  type NodeRequestMessage,
+  type StoreCallName,
+  type StoreCalls,
+} from './messages.ts';
 import type { NodeSessions, NodeSessionStream } from './node-sessions.ts';
 
 export type StoreHandlers = { [Name in StoreCallName]: (request: StoreCalls[Name]['request']) => Promise<StoreCalls[Name]['response']> };
 
 /** A server of the store's calls that is bound nowhere yet. */
-export function createStoreServer(options: { readonly service: StoreHandlers; readonly nodes: NodeSessions; readonly log: Logger }): Server {
+export function createStoreServer(options: {
+  readonly service: StoreHandlers;
+  readonly nodes: NodeSessions;
+  readonly log: Logger;
+}): Server {
   const { service, nodes, log } = options;
   const server = new Server({ 'grpc.max_receive_message_length': MAXIMUM_MESSAGE_BYTES });
   const unary = <Name extends StoreCallName>(name: Name) => {
@@ -38,16 +48,6 @@ export function createStoreServer(options: { readonly service: StoreHandlers; re
   for (const name of CALL_NAMES) implementation[name] = unary(name) as UntypedHandleCall;
   server.addService(loadStoreProtocol().service, implementation);
   return server;
-}
-
-/** Binds a server to a gRPC target and serves. */
-export function bindServer(server: Server, target: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.bindAsync(target, ServerCredentials.createInsecure(), (error) => {
-      if (error === null) resolve();
-      else reject(new StoreError('unavailable', `cannot listen on ${target}: ${error.message}`, { cause: error }));
-    });
-  });
 }
 
 const CALL_NAMES: readonly StoreCallName[] = [
@@ -69,7 +69,12 @@ const CALL_NAMES: readonly StoreCallName[] = [
   'check',
 ];
 
-async function answer<Request, Response>(name: string, request: Request, serve: (request: Request) => Promise<Response>, log: Logger): Promise<Response> {
+async function answer<Request, Response>(
+  name: string,
+  request: Request,
+  serve: (request: Request) => Promise<Response>,
+  log: Logger,
+): Promise<Response> {
   const requestId = randomUUID();
   const startedMs = performance.now();
   const about = { requestId, call: name, ...identity(request) };
@@ -86,7 +91,7 @@ async function answer<Request, Response>(name: string, request: Request, serve: 
 }
 
 function serveNodeSession(call: ServerDuplexStream<NodeReplyMessage, NodeRequestMessage>, nodes: NodeSessions, log: Logger): void {
-  const session: NodeSessionStream = { send: (request) => void call.write(request) };
+  const session: NodeSessionStream = { send: (request) => void call.write(request), end: () => void call.end() };
   nodes.opened(session);
   let open = true;
   const close = (): void => {

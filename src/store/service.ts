@@ -142,9 +142,14 @@ export class StoreService {
       const existing = objects.find((object) => object.kind === 'snapshot' && object.name === name);
       const cut = (): Promise<ObjectAnswer> => this.#engine.call({ kind: 'snapshot', id: newId(), name, sourceId, attributes });
       const answer =
-        existing === undefined ? await this.#cut(find(objects, sourceId, 'volume', request.sourceVolumeId), attributes, cut) : await this.#existing(existing);
+        existing === undefined
+          ? await this.#cut(find(objects, sourceId, 'volume', request.sourceVolumeId), attributes, cut)
+          : await this.#existing(existing);
       const attached = await this.#options.attachments.attached();
-      return { snapshot: snapshotMessage(this.#options.poolId, answer.object, { attached: attached.has(answer.object.id) }), existed: answer.existed };
+      return {
+        snapshot: snapshotMessage(this.#options.poolId, answer.object, { attached: attached.has(answer.object.id) }),
+        existed: answer.existed,
+      };
     });
   }
 
@@ -207,11 +212,17 @@ export class StoreService {
       const pool = await this.#engine.call({ kind: 'pool' });
       const limitBytes = this.#provisionLimitBytes(pool);
       if (options.volumeBytes > limitBytes) {
-        throw new StoreError('out-of-range', `a volume of ${options.volumeBytes} bytes is larger than the ${limitBytes} bytes that this pool may promise`);
+        throw new StoreError(
+          'out-of-range',
+          `a volume of ${options.volumeBytes} bytes is larger than the ${limitBytes} bytes that this pool may promise`,
+        );
       }
       if (pool.provisionedBytes + addedBytes > limitBytes) {
         const leftBytes = Math.max(0, limitBytes - pool.provisionedBytes);
-        throw new StoreError('no-space', `the pool has promised ${pool.provisionedBytes} of ${limitBytes} bytes; ${leftBytes} are left, ${addedBytes} are asked for`);
+        throw new StoreError(
+          'no-space',
+          `the pool has promised ${pool.provisionedBytes} of ${limitBytes} bytes; ${leftBytes} are left, ${addedBytes} are asked for`,
+        );
       }
       return create();
     });
@@ -298,7 +309,8 @@ const deviceLock = (id: ObjectId): string => `the device of ${id}`;
 
 function checkName(name: string): void {
   const bytes = Buffer.byteLength(name);
-  if (bytes === 0 || bytes > LONGEST_NAME_BYTES) throw new StoreError('invalid-argument', `name must have 1 to ${LONGEST_NAME_BYTES} bytes, not ${bytes}`);
+  if (bytes === 0 || bytes > LONGEST_NAME_BYTES)
+    throw new StoreError('invalid-argument', `name must have 1 to ${LONGEST_NAME_BYTES} bytes, not ${bytes}`);
 }
 
 function checkSize(sizeBytes: number, options: { readonly zeroAllowed: boolean }): void {
@@ -310,5 +322,6 @@ function checkSize(sizeBytes: number, options: { readonly zeroAllowed: boolean }
 
 function checkAttributes(attributes: Attributes): void {
   const bytes = Buffer.byteLength(JSON.stringify(attributes));
-  if (bytes > MOST_ATTRIBUTES_BYTES) throw new StoreError('invalid-argument', `attributes take ${bytes} bytes, more than ${MOST_ATTRIBUTES_BYTES}`);
+  if (bytes > MOST_ATTRIBUTES_BYTES)
+    throw new StoreError('invalid-argument', `attributes take ${bytes} bytes, more than ${MOST_ATTRIBUTES_BYTES}`);
 }

@@ -46,6 +46,8 @@ export interface StoreKeeper extends DescriptorKeeper {
 
 export interface RunningStore {
   readonly server: Server;
+  /** Ends the streams of node roles: the first thing of a stop. */
+  endSessions(): void;
   readonly poolId: ObjectId;
   close(): Promise<void>;
 }
@@ -60,7 +62,10 @@ export async function startStore(options: StoreOptions): Promise<RunningStore> {
   const keeper = await options.keeperOf(poolId);
   try {
     const kept = await keeper.adopt(memoryKey);
-    const pool = await openPool(options.poolFolder, { sizeBytes: options.sizeBytes, lockWaitMs: kept === null ? LOCK_WAIT_MS.other : LOCK_WAIT_MS.successor });
+    const pool = await openPool(options.poolFolder, {
+      sizeBytes: options.sizeBytes,
+      lockWaitMs: kept === null ? LOCK_WAIT_MS.other : LOCK_WAIT_MS.successor,
+    });
     checkHeader(pool);
     const memoryDescriptor = await takeMemory(keeper, kept);
     const data = await DataThreadClient.start({
@@ -81,6 +86,7 @@ export async function startStore(options: StoreOptions): Promise<RunningStore> {
     return {
       server: createStoreServer({ service, nodes, log }),
       poolId,
+      endSessions: () => nodes.close(),
       close: async () => {
         await data.stop();
         closePool(pool);
@@ -111,7 +117,10 @@ async function identify(options: StoreOptions): Promise<ObjectId> {
     return id;
   }
   if (chunkSizeBytes !== null && chunkSizeBytes !== identity.chunkSizeBytes) {
-    throw new StoreError('failed-precondition', `the pool in ${poolFolder} has chunks of ${identity.chunkSizeBytes} bytes, chosen when it was created; they cannot become ${chunkSizeBytes}`);
+    throw new StoreError(
+      'failed-precondition',
+      `the pool in ${poolFolder} has chunks of ${identity.chunkSizeBytes} bytes, chosen when it was created; they cannot become ${chunkSizeBytes}`,
+    );
   }
   return identity.id;
 }
@@ -129,10 +138,16 @@ async function format(pool: PoolFolder): Promise<void> {
   try {
     await new Promise<void>((resolve, reject) => {
       const ports = {
-        metadata: { ...unused, commit: (changes: Parameters<MetadataEnvironment['commit']>[0], done: (error: Error | null) => void) => done(commitTo(environment, changes)) },
+        metadata: {
+          ...unused,
+          commit: (changes: Parameters<MetadataEnvironment['commit']>[0], done: (error: Error | null) => void) =>
+            done(commitTo(environment, changes)),
+        },
         random: { fill: (target: Uint8Array) => void randomFillSync(target) },
       };
-      formatPool(ports, { poolId: pool.id, chunkSizeBytes: pool.chunkSizeBytes, dataBytes: pool.dataBytes }, (error) => (error === null ? resolve() : reject(error)));
+      formatPool(ports, { poolId: pool.id, chunkSizeBytes: pool.chunkSizeBytes, dataBytes: pool.dataBytes }, (error) =>
+        error === null ? resolve() : reject(error),
+      );
     });
   } finally {
     await environment.close();
@@ -169,7 +184,10 @@ function checkHeader(pool: PoolFolder): void {
   }
   const header = decodePoolHeader(bytes, file);
   if (header.poolId !== pool.id || header.chunkSizeBytes !== pool.chunkSizeBytes) {
-    throw new StoreError('failed-precondition', `${file} belongs to pool ${header.poolId}, but pool.json beside it to ${pool.id}: these files are not of one pool`);
+    throw new StoreError(
+      'failed-precondition',
+      `${file} belongs to pool ${header.poolId}, but pool.json beside it to ${pool.id}: these files are not of one pool`,
+    );
   }
 }
 

@@ -68,7 +68,11 @@ describe('pool folder', () => {
     ['a truncated log', 'truncated', () => fs.truncateSync(path.join(folder, 'log'), MIB)],
     ['a missing data file', 'missing', () => fs.rmSync(path.join(folder, 'data'))],
     ['missing metadata', 'metadata is gone', () => fs.rmSync(path.join(folder, 'meta'), { recursive: true })],
-    ['a data that is no file', 'not a regular file', () => fs.rmSync(path.join(folder, 'data')) ?? fs.symlinkSync('/dev/null', path.join(folder, 'data'))],
+    [
+      'a data that is no file',
+      'not a regular file',
+      () => fs.rmSync(path.join(folder, 'data')) ?? fs.symlinkSync('/dev/null', path.join(folder, 'data')),
+    ],
   ])('%s is a clear error and nothing is touched', async (_, words, damage) => {
     await create();
     damage();

@@ -3,13 +3,14 @@ import os from 'node:os';
 import path from 'node:path';
 import type { Server } from '@grpc/grpc-js';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { listenOnSocket } from '../../src/roles/listen.ts';
 import { Attachments } from '../../src/store/attachments.ts';
 import { StoreClient } from '../../src/store/client.ts';
 import { StaticStoreDirectory } from '../../src/store/directory.ts';
 import type { NodeAction } from '../../src/store/messages.ts';
 import { NodeSessionClient } from '../../src/store/node-session-client.ts';
 import { NodeSessions } from '../../src/store/node-sessions.ts';
-import { bindServer, createStoreServer } from '../../src/store/server.ts';
+import { createStoreServer } from '../../src/store/server.ts';
 import { StoreService } from '../../src/store/service.ts';
 import { silentLogger } from '../../src/util/log.ts';
 import { eventually } from '../support/eventually.ts';
@@ -49,7 +50,7 @@ class Store {
   }
 
   async start(): Promise<this> {
-    await bindServer(this.server, this.target);
+    await listenOnSocket(this.server, this.target.slice('unix://'.length));
     return this;
   }
 
@@ -113,7 +114,9 @@ describe('volumes and snapshots over the wire', () => {
     const gone = `${'p'.repeat(26)}.${'a'.repeat(26)}`;
     await expect(store.client.getVolume(gone)).rejects.toMatchObject({ code: 'not-found' });
     await expect(store.client.getSnapshot('nonsense')).rejects.toMatchObject({ code: 'not-found' });
-    await expect(store.client.createSnapshot({ name: 's', sourceVolumeId: gone, attributes: {} })).rejects.toMatchObject({ code: 'not-found' });
+    await expect(store.client.createSnapshot({ name: 's', sourceVolumeId: gone, attributes: {} })).rejects.toMatchObject({
+      code: 'not-found',
+    });
     await store.client.deleteVolume(gone);
     await store.client.deleteSnapshot('nonsense');
   });
@@ -178,7 +181,11 @@ describe('revert', () => {
     const { id } = await created('data');
     const { snapshot } = await store.client.createSnapshot({ name: 's', sourceVolumeId: id, attributes: {} });
     const answer = await store.client.revertVolume({ id, snapshotId: snapshot.id, safety: { name: '', attributes: { why: 'test' } } });
-    expect(answer.safety).toMatchObject({ sourceVolumeId: id, attributes: { why: 'test' }, name: expect.stringContaining('before-revert-') });
+    expect(answer.safety).toMatchObject({
+      sourceVolumeId: id,
+      attributes: { why: 'test' },
+      name: expect.stringContaining('before-revert-'),
+    });
     expect(await store.client.listSnapshots()).toHaveLength(2);
 
     expect((await store.client.revertVolume({ id, snapshotId: snapshot.id, safety: null })).safety).toBeNull();
@@ -190,7 +197,9 @@ describe('revert', () => {
     const { snapshot } = await store.client.createSnapshot({ name: 's', sourceVolumeId: id, attributes: {} });
     await store.client.attach(id);
     store.devices.openObject(id.split('.')[1]!);
-    await expect(store.client.revertVolume({ id, snapshotId: snapshot.id, safety: null })).rejects.toMatchObject({ code: 'failed-precondition' });
+    await expect(store.client.revertVolume({ id, snapshotId: snapshot.id, safety: null })).rejects.toMatchObject({
+      code: 'failed-precondition',
+    });
     store.devices.closeAll();
     await store.client.revertVolume({ id, snapshotId: snapshot.id, safety: null });
     expect(store.keeper.entries.size).toBe(0);
@@ -201,7 +210,12 @@ describe('attachments', () => {
   test('attach is idempotent, keeps the descriptors with the keeper, and detach gives everything back', async () => {
     const { id } = await created('data');
     const answer = await store.client.attach(id);
-    expect(answer).toMatchObject({ keeperKey: `device/${id.split('.')[1]}`, sizeBytes: MIB, readOnly: false, attributes: { fileSystem: 'ext4' } });
+    expect(answer).toMatchObject({
+      keeperKey: `device/${id.split('.')[1]}`,
+      sizeBytes: MIB,
+      readOnly: false,
+      attributes: { fileSystem: 'ext4' },
+    });
     expect(await store.client.attach(id)).toEqual(answer);
     expect(store.devices.served.size).toBe(1);
     expect(store.keeper.entries.size).toBe(1);

@@ -71,7 +71,14 @@ export class FakeEngine implements EngineControl {
     const volume = this.#get(request.id);
     this.#get(request.snapshotId);
     if (request.safety === null) return { object: volume, existed: false, safety: null };
-    const answer = this.#add({ ...request.safety, kind: 'snapshot', sizeBytes: volume.sizeBytes, sourceId: volume.id, sourceKind: 'volume', lineage: volume.lineage });
+    const answer = this.#add({
+      ...request.safety,
+      kind: 'snapshot',
+      sizeBytes: volume.sizeBytes,
+      sourceId: volume.id,
+      sourceKind: 'volume',
+      lineage: volume.lineage,
+    });
     return { object: volume, existed: answer.existed, safety: answer.object };
   }
 
@@ -80,7 +87,17 @@ export class FakeEngine implements EngineControl {
       if (object.kind === wanted.kind && object.name === wanted.name) return { object, existed: true, safety: null };
     }
     const { id, kind, name, sizeBytes, sourceId, sourceKind, lineage, attributes } = wanted;
-    const object: ObjectInfo = { id, kind, name, sizeBytes, createdAtMs: 1_700_000_000_000 + ++this.#sequence, sourceId, sourceKind, lineage, attributes };
+    const object: ObjectInfo = {
+      id,
+      kind,
+      name,
+      sizeBytes,
+      createdAtMs: 1_700_000_000_000 + ++this.#sequence,
+      sourceId,
+      sourceKind,
+      lineage,
+      attributes,
+    };
     this.objects.set(id, object);
     return { object, existed: false, safety: null };
   }
