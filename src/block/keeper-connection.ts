@@ -7,7 +7,14 @@ import { StoreError } from '../util/errors.ts';
 import { connect, receive, send, type Message } from '../linux/descriptors.ts';
 import { closeDescriptor } from '../linux/files.ts';
 import type { Poller, Watch } from '../linux/poller.ts';
-import { decodeAnswer, encodeMessage, keeperProtocolVersion, type KeeperAnswer, type KeeperRequest, type KeeperRole } from './keeper-protocol.ts';
+import {
+  decodeAnswer,
+  encodeMessage,
+  keeperProtocolVersion,
+  type KeeperAnswer,
+  type KeeperRequest,
+  type KeeperRole,
+} from './keeper-protocol.ts';
 
 export interface ConnectionOptions {
   readonly socketPath: string;

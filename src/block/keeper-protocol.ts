@@ -73,7 +73,7 @@ export function decodeAnswer(bytes: Uint8Array): KeeperAnswer {
   const value = decodeObject(bytes);
   const types: readonly unknown[] = ['welcome', 'done', 'held', 'page', 'error'];
   if (value === null || !types.includes(value.type)) {
-    throw new StoreError('failed-precondition', 'what listens on the keeper\'s socket is no keeper');
+    throw new StoreError('failed-precondition', "what listens on the keeper's socket is no keeper");
   }
   return value as unknown as KeeperAnswer;
 }

@@ -12,7 +12,14 @@ import { StoreError } from '../util/errors.ts';
 import { KeyedQueue } from '../util/keyed-queue.ts';
 import { closeDescriptor, closeSlowly, fileStatus, openDevice } from '../linux/files.ts';
 import { LoopDeviceList } from '../linux/loop-device-list.ts';
-import { detachLoopDevice, configureLoopDevice, growLoopDevice, loopDeviceSize, waitUntilDetached, type LoopDevice } from '../linux/loop-device.ts';
+import {
+  detachLoopDevice,
+  configureLoopDevice,
+  growLoopDevice,
+  loopDeviceSize,
+  waitUntilDetached,
+  type LoopDevice,
+} from '../linux/loop-device.ts';
 import { storeErrorOf } from '../linux/system-error.ts';
 import { DevicePlace } from './kept-device.ts';
 
@@ -135,7 +142,10 @@ export class LoopDevices {
     const { devices, silent } = await this.#list.read(this.#limit);
     const own = devices.filter((device) => device.fileName === id);
     if (own.length > 0 || silent.length === 0) return own;
-    throw new StoreError('unavailable', `${silent.join(', ')} may be the device of volume ${id}, but does not answer: ask again when its store is ready`);
+    throw new StoreError(
+      'unavailable',
+      `${silent.join(', ')} may be the device of volume ${id}, but does not answer: ask again when its store is ready`,
+    );
   }
 
   /** Null when there is none; devices of this name that are of no use any more are gone then. */
@@ -179,7 +189,10 @@ export class LoopDevices {
     await fileStatus(mount, { ...this.#limit, fresh: true });
     const sizeBytes = await growLoopDevice(devicePath, this.#limit);
     if (sizeBytes >= attachment.sizeBytes) return sizeBytes;
-    throw new StoreError('unavailable', `${devicePath} has ${sizeBytes} bytes, its volume ${attachment.sizeBytes}: the store has not told the kernel yet`);
+    throw new StoreError(
+      'unavailable',
+      `${devicePath} has ${sizeBytes} bytes, its volume ${attachment.sizeBytes}: the store has not told the kernel yet`,
+    );
   }
 
   async #withMount<Result>(id: string, attachment: Attachment, use: (mount: number) => Promise<Result>): Promise<Result> {
@@ -213,6 +226,7 @@ const leftoverWaitMs = 1_000;
 
 function poolOf(id: string): string {
   const [pool = '', object = '', ...rest] = id.split('.');
-  if (pool === '' || object === '' || rest.length > 0) throw new StoreError('invalid-argument', `"${id}" is no volume id: it has the form <pool>.<object>`);
+  if (pool === '' || object === '' || rest.length > 0)
+    throw new StoreError('invalid-argument', `"${id}" is no volume id: it has the form <pool>.<object>`);
   return pool;
 }

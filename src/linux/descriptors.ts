@@ -154,7 +154,8 @@ function withAddress(socketPath: string, use: (address: number, lengthBytes: num
   const folder = fs.openSync(path.dirname(socketPath), pathOnly | fs.constants.O_DIRECTORY);
   try {
     const name = Buffer.from(`/proc/self/fd/${folder}/${path.basename(socketPath)}`);
-    if (name.length > maximumPathBytes) throw new StoreError('invalid-argument', `the socket's name is too long: ${path.basename(socketPath)}`);
+    if (name.length > maximumPathBytes)
+      throw new StoreError('invalid-argument', `the socket's name is too long: ${path.basename(socketPath)}`);
     const address = new Structure(2 + name.length + 1);
     address.view.setUint16(0, unixFamily, true);
     address.bytes.set(name, 2);

@@ -27,7 +27,10 @@ export async function openDevice(
 ): Promise<number> {
   const { O_RDONLY, O_RDWR, O_DIRECT, O_EXCL } = fs.constants;
   const flags =
-    (options.readOnly ? O_RDONLY : O_RDWR) | closeOnExec | (options.direct === true ? O_DIRECT : 0) | (options.exclusive === true ? O_EXCL : 0);
+    (options.readOnly ? O_RDONLY : O_RDWR) |
+    closeOnExec |
+    (options.direct === true ? O_DIRECT : 0) |
+    (options.exclusive === true ? O_EXCL : 0);
   const name = new Structure(Buffer.byteLength(path) + 1);
   name.bytes.set(Buffer.from(path));
   return systemCallAsync('openat', [currentFolder, name.address, flags, 0], {
@@ -118,7 +121,12 @@ export async function freeze(descriptor: number, options: TimeLimit): Promise<vo
 /** EINVAL when it is not frozen. */
 export async function thaw(descriptor: number, options: TimeLimit): Promise<void> {
   const { timeoutMs } = options;
-  await systemCallAsync('ioctl', [descriptor, ioctlThaw], { purpose: 'thaw file system', timeoutMs, descriptors: [descriptor], essential: true });
+  await systemCallAsync('ioctl', [descriptor, ioctlThaw], {
+    purpose: 'thaw file system',
+    timeoutMs,
+    descriptors: [descriptor],
+    essential: true,
+  });
 }
 
 /** The size in bytes of an open block device. The kernel answers at once, without asking the device. */

@@ -94,7 +94,10 @@ export async function detachLoopDevice(
 }
 
 /** Waits until the device is taken down; false when that took longer than `withinMs`. Asks nobody but sysfs. */
-export async function waitUntilDetached(device: Pick<LoopDevice, 'path' | 'sequence'>, options: { readonly withinMs: number }): Promise<boolean> {
+export async function waitUntilDetached(
+  device: Pick<LoopDevice, 'path' | 'sequence'>,
+  options: { readonly withinMs: number },
+): Promise<boolean> {
   const deadline = performance.now() + options.withinMs;
   for (let pauseMs = 1; presentSequence(device.path) === device.sequence; pauseMs = Math.min(2 * pauseMs, 100)) {
     if (performance.now() >= deadline) return false;
@@ -152,7 +155,9 @@ export async function listLoopDevices(limit: TimeLimit): Promise<LoopDevice[]> {
 
 /**
  * What the device is. Null when it is not set up, or is being taken down. The kernel asks the file's server for its
- * attributes if these are not known any more, so this may take as long as its limit; LoopDeviceList asks but once.
+ * attributes if it may not use the ones it knows any more: then this may take as long as its limit (LoopDeviceList asks
+ * but once), and a device whose server is gone for good does not even tell its name, so it is answered as null too. A
+ * FUSE server whose devices shall be found after its end says that attributes last.
  */
 export async function inspectLoopDevice(path: string, limit: TimeLimit): Promise<LoopDevice | null> {
   const sequence = presentSequence(path);
@@ -161,7 +166,7 @@ export async function inspectLoopDevice(path: string, limit: TimeLimit): Promise
     const device = await withDevice(path, { ...limit, exclusive: false }, (descriptor) => status(descriptor, path, sequence, limit));
     return presentSequence(path) === sequence ? device : null;
   } catch (error) {
-    if (isSystemError(error, ...notSetUp)) return null;
+    if (isSystemError(error, ...notSetUp, ...serverGone)) return null;
     throw storeErrorOf(error, `cannot inspect ${path}`);
   }
 }
@@ -192,10 +197,18 @@ async function freeNumber(limit: TimeLimit): Promise<number> {
   try {
     control = fs.openSync('/dev/loop-control', fs.constants.O_RDWR);
   } catch (error) {
-    throw new StoreError('failed-precondition', 'cannot open /dev/loop-control: run as root, with the kernel module loop loaded and the device allowed', { cause: error });
+    throw new StoreError(
+      'failed-precondition',
+      'cannot open /dev/loop-control: run as root, with the kernel module loop loaded and the device allowed',
+      { cause: error },
+    );
   }
   try {
-    return await systemCallAsync('ioctl', [control, getFree], { purpose: 'get a free loop device', timeoutMs: limit.timeoutMs, descriptors: [control] });
+    return await systemCallAsync('ioctl', [control, getFree], {
+      purpose: 'get a free loop device',
+      timeoutMs: limit.timeoutMs,
+      descriptors: [control],
+    });
   } catch (error) {
     throw storeErrorOf(error, 'cannot get a free loop device');
   } finally {
@@ -271,6 +284,8 @@ async function closeQuietly(device: number, limit: TimeLimit): Promise<void> {
 
 /** What the kernel answers for a device that is not, or not any more, set up. */
 const notSetUp = ['ENXIO', 'ENODEV', 'ENOENT'];
+/** What it answers for a file on a FUSE connection that ended. */
+const serverGone = ['ENOTCONN', 'ECONNABORTED'];
 // linux/loop.h; offsets in struct loop_info64
 const clearFile = 0x4c01; // LOOP_CLR_FD
 const getStatus = 0x4c05; // LOOP_GET_STATUS64

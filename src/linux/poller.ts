@@ -10,7 +10,7 @@ import { closeDescriptor } from './files.ts';
 import { createEventDescriptor, signalEvent, takeEvents } from './eventfd.ts';
 import { systemCallAsync } from './libc.ts';
 import { Structure } from './structure.ts';
-import { isSystemError } from './system-error.ts';
+import { isSystemError, storeErrorOf } from './system-error.ts';
 
 export interface Watch {
   /** No callback comes after this. The descriptor may be closed at once. */
@@ -26,7 +26,7 @@ export class Poller {
   readonly #wake = createEventDescriptor({ blocking: false });
   readonly #watches = new Set<ActiveWatch>();
   #loop: Promise<void> | null = null;
-  #failure: unknown = null;
+  #failure: Error | null = null;
   #closed = false;
 
   /** Calls `ready` whenever the descriptor can be read or its other side is gone, until stopped; `ready` reads all there is, or
@@ -62,7 +62,7 @@ export class Poller {
     try {
       while (this.#watches.size > 0) await this.#wait();
     } catch (error) {
-      this.#failure = error;
+      this.#failure = storeErrorOf(error, 'cannot wait for messages');
       throw error;
     } finally {
       this.#loop = null;

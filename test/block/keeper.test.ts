@@ -185,7 +185,13 @@ describe('a keeper in this process', () => {
     const before = openDescriptors();
     const socket = connect(socketPath);
     descriptors.push(socket);
-    for (const text of ['no json', '[]', '{"type":"put","id":1}', '{"type":"put","id":1,"key":"k","metadata":{}}', '{"type":"hello","id":2}']) {
+    for (const text of [
+      'no json',
+      '[]',
+      '{"type":"put","id":1}',
+      '{"type":"put","id":1,"key":"k","metadata":{}}',
+      '{"type":"hello","id":2}',
+    ]) {
       send(socket, { bytes: Buffer.from(text), descriptors: [1, 2] });
       expect(await answerOn(socket)).toMatchObject({ type: 'error' });
     }

@@ -3,7 +3,18 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { createEventDescriptor, signalEvent, takeEvents } from '../../src/linux/eventfd.ts';
-import { Allocation, allocate, closeDescriptor, fileStatus, isOpen, lock, openDevice, syncData, thaw, tryLock } from '../../src/linux/files.ts';
+import {
+  Allocation,
+  allocate,
+  closeDescriptor,
+  fileStatus,
+  isOpen,
+  lock,
+  openDevice,
+  syncData,
+  thaw,
+  tryLock,
+} from '../../src/linux/files.ts';
 import { rawSystemCall, systemCall, systemCallAsync, systemCallNumber } from '../../src/linux/libc.ts';
 import { Structure } from '../../src/linux/structure.ts';
 import { SystemError, errnoName, storeErrorOf } from '../../src/linux/system-error.ts';
@@ -49,7 +60,9 @@ test('a StoreError names the thing and keeps the cause', () => {
 test('calls at once have their own errno', async () => {
   const { descriptor } = temporaryFile();
   const calls = Array.from({ length: 16 }, (_, index) => (index % 2 === 0 ? syncData(9999, limit) : thaw(descriptor, limit)));
-  const codes = (await Promise.allSettled(calls)).map((result) => (result.status === 'rejected' ? (result.reason as SystemError).code : 'none'));
+  const codes = (await Promise.allSettled(calls)).map((result) =>
+    result.status === 'rejected' ? (result.reason as SystemError).code : 'none',
+  );
   expect(codes).toEqual(Array.from({ length: 16 }, (_, index) => (index % 2 === 0 ? 'EBADF' : 'EINVAL')));
 });
 
@@ -71,7 +84,10 @@ test('when two calls hang, others are refused until one ends', async () => {
   const { descriptor } = temporaryFile();
   await expect(syncData(descriptor, limit)).rejects.toMatchObject({ code: 'unavailable' });
   for (const { event } of hanging) signalEvent(event);
-  await eventually('calls are taken again', async () => (await Promise.allSettled([syncData(descriptor, limit)]))[0]?.status === 'fulfilled');
+  await eventually(
+    'calls are taken again',
+    async () => (await Promise.allSettled([syncData(descriptor, limit)]))[0]?.status === 'fulfilled',
+  );
   for (const { event } of hanging) closeDescriptor(event);
 });
 

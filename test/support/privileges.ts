@@ -2,14 +2,15 @@
 import { describe } from '@jest/globals';
 import fs from 'node:fs';
 
-/** Like `describe`, but skipped, with the reason in its title and on standard error, where FUSE and loop devices cannot be had. */
-export function describeWithDevices(title: string, tests: () => void): void {
-  const missing = ['/dev/fuse', '/dev/loop-control'].filter((path) => !fs.existsSync(path));
-  if (process.getuid?.() === 0 && missing.length === 0) {
-    describe(title, tests);
-    return;
-  }
-  const reason = missing.length > 0 ? `no ${missing.join(', no ')}` : 'not root';
-  process.stderr.write(`SKIPPED: ${title}: ${reason}\n`);
-  describe.skip(`${title} (skipped: ${reason})`, tests);
+/** `describe`, or its skipping form, with the reason on standard error, where FUSE and loop devices cannot be had. */
+export const describeWithDevices = missingForDevices() === null ? describe : describe.skip;
+
+/** What is missing here, in words; null when nothing is. */
+function missingForDevices(): string | null {
+  const devices = ['/dev/fuse', '/dev/loop-control'].filter((path) => !fs.existsSync(path));
+  const reasons = devices.map((path) => `no ${path}`);
+  if (process.getuid?.() !== 0) reasons.push('not root');
+  if (reasons.length === 0) return null;
+  process.stderr.write(`SKIPPED: tests of block devices, because: ${reasons.join(', ')}\n`);
+  return reasons.join(', ');
 }

@@ -16,8 +16,23 @@ const granuleBytes = 4096;
 const maximumWriteBytes = 1 << 20;
 const errorNumber = { ENOSYS: 38, EOPNOTSUPP: 95 };
 const names: Readonly<Record<number, string>> = {
-  2: 'FORGET', 3: 'GETATTR', 4: 'SETATTR', 14: 'OPEN', 15: 'READ', 16: 'WRITE', 17: 'STATFS', 18: 'RELEASE', 20: 'FSYNC',
-  22: 'GETXATTR', 25: 'FLUSH', 26: 'INIT', 36: 'INTERRUPT', 38: 'DESTROY', 43: 'FALLOCATE', 46: 'LSEEK', 52: 'STATX',
+  2: 'FORGET',
+  3: 'GETATTR',
+  4: 'SETATTR',
+  14: 'OPEN',
+  15: 'READ',
+  16: 'WRITE',
+  17: 'STATFS',
+  18: 'RELEASE',
+  20: 'FSYNC',
+  22: 'GETXATTR',
+  25: 'FLUSH',
+  26: 'INIT',
+  36: 'INTERRUPT',
+  38: 'DESTROY',
+  43: 'FALLOCATE',
+  46: 'LSEEK',
+  52: 'STATX',
 };
 
 let content = Buffer.alloc(Number(process.argv[2]));

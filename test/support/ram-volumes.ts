@@ -37,7 +37,10 @@ export class RamVolumes implements AttachmentStore {
     let volume = this.#volumes.get(id);
     if (volume === undefined) {
       const mount = createFuseMount({ source: id });
-      const server = await startChild('ram-file-server.ts', { parameters: [String(this.#sizeBytes), String(this.attributeSeconds)], descriptors: [mount.fuseDescriptor] });
+      const server = await startChild('ram-file-server.ts', {
+        parameters: [String(this.#sizeBytes), String(this.attributeSeconds)],
+        descriptors: [mount.fuseDescriptor],
+      });
       const descriptors: number[] = [];
       descriptors[DevicePlace.fuse] = mount.fuseDescriptor;
       descriptors[DevicePlace.mount] = mount.mountDescriptor;

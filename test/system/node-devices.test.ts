@@ -149,6 +149,19 @@ describeWithDevices('loop devices over FUSE files', () => {
     expect((await loopDevices()).filter((device) => device.fileName === id)).toHaveLength(1);
   });
 
+  test("of a connection that ended are in nobody else's way, even if they do not tell their name", async () => {
+    volumes.attributeSeconds = 0;
+    const nameless = `${pool}.${base32Id()}`;
+    await devices.attach(nameless);
+    await devices.find(nameless);
+    await volumes.endConnection(nameless);
+    const stranger = new LoopDevices({ store: volumes, keeperOf: () => Promise.resolve(nodeClient) });
+    expect(await stranger.find(nameless)).toBeNull();
+    await stranger.attach(id);
+    await stranger.detach(id);
+    expect((await devices.clearLeftovers(pool)).cleared).toHaveLength(1);
+  });
+
   test('are taken down by pool, and no others', async () => {
     const stranger = `${base32Id()}.${base32Id()}`;
     const { devicePath } = await devices.attach(id);
