@@ -1,0 +1,82 @@
+/** The real engine over simulated ports, as the subject of walks and of tests with their own schedule. */
+import { Engine } from '../../src/engine/engine.ts';
+import { engineMemoryLayout } from '../../src/engine/memory-layout.ts';
+import { encodePoolHeader, formatPool } from '../../src/engine/pool-format.ts';
+import type { EnginePorts } from '../../src/engine/ports.ts';
+import type { SeededRandom } from './seeded-random.ts';
+import { SimulatedWorld, type PortsWrapper } from './simulated-world.ts';
+import { Violation } from './violation.ts';
+import type { WalkSetup } from './walk-actions.ts';
+import type { WalkSubject } from './walk-runner.ts';
+
+export const parkTimeoutMs = 30_000;
+const maximumGranules = 64;
+const largestRingUnits = 4096;
+
+/** What differs from pool to pool beside the sizes of WalkSetup: drawn from its seed, so that a trace needs no more. */
+function tuning(setup: WalkSetup): {
+  readonly ringUnits: number;
+  readonly leafLimit: number;
+  readonly checkpointPages: number;
+  readonly checkpointAgeMs: number;
+} {
+  const pick = <T>(list: readonly T[], divisor: number): T => list[Math.floor(setup.seed / divisor) % list.length] as T;
+  return {
+    ringUnits: pick([1024, 2048, largestRingUnits], 1),
+    leafLimit: pick([4, 64, 8], 3),
+    checkpointPages: pick([6, 1000], 9),
+    checkpointAgeMs: pick([2_000, 600_000], 18),
+  };
+}
+
+export function makeEngine(ports: EnginePorts, setup: WalkSetup): Engine {
+  return new Engine(ports, {
+    maximumRequests: 24,
+    maximumRequestBytes: maximumGranules * 4096,
+    parkTimeoutMs,
+    ...tuning(setup),
+    failed: (error) => {
+      throw new Violation(`the engine gave up: ${error.message}`);
+    },
+  });
+}
+
+/** Writes an empty pool into a world in which nothing runs yet. */
+export function formatSimulatedPool(world: SimulatedWorld, setup: WalkSetup): void {
+  const poolId = 'p'.repeat(26);
+  const ports = world.ports(() => undefined);
+  ports.memory.bytes.set(encodePoolHeader({ poolId, chunkSizeBytes: setup.chunkSizeBytes }), 0);
+  ports.data.write(0, 4096, 0, 0);
+  world.data.finish(0);
+  ports.data.sync(0);
+  world.data.finish(0);
+  formatPool(ports, { poolId, chunkSizeBytes: setup.chunkSizeBytes, dataBytes: setup.slots * setup.chunkSizeBytes }, (error) => {
+    if (error) throw error;
+  });
+  world.settle();
+}
+
+export function drawSetup(seed: number, random: SeededRandom): WalkSetup {
+  return {
+    seed,
+    chunkSizeBytes: random.pick([16_384, 65_536]),
+    slots: random.pick([14, 24, 40, 80]),
+    logSizeBytes: random.pick([32, 64, 256]) * 4096,
+  };
+}
+
+export function engineSubject(options: { readonly wrapPorts?: PortsWrapper } = {}): WalkSubject {
+  return {
+    setup: drawSetup,
+    engineMemoryBytes: engineMemoryLayout({ ringUnits: largestRingUnits }).totalBytes,
+    makeEngine,
+    format: formatSimulatedPool,
+    ...(options.wrapPorts ? { wrapPorts: options.wrapPorts } : {}),
+    mayBeFull: true,
+    mayAbort: false,
+    parkTimeoutMs,
+    pagesMayLeak: Infinity,
+    layersAtRest: Infinity,
+    maximumGranules,
+  };
+}

@@ -1,0 +1,347 @@
+/**
+ * A disk with a volatile cache, whose every operation waits until a scheduler picks it.
+ *
+ * - A write lands (becomes readable) block by block at scheduled points between its issue and its completion; a read
+ *   takes its bytes at one such point. Operations end in any order.
+ * - Of a block (4 KiB) a power loss keeps what the last sync covered or any version written since, or mixes their
+ *   512-byte sectors. A sync covers exactly the writes that were complete when it was issued; others it may cover or
+ *   not, which is left open until the power is lost.
+ * - The death of the process leaves its operations in flight: they land whole, in part or not at all, at the latest
+ *   when `settleOrphans` says that they are over (what the lock on the real file tells a successor).
+ * - Memory is checked too: a write's bytes must not change and a read's target must not be shared while in flight;
+ *   two writes in flight at the same block are a violation, because nobody could say which one stays.
+ */
+import type { Disk } from '../../src/engine/ports.ts';
+import type { SeededRandom } from './seeded-random.ts';
+import { Violation } from './violation.ts';
+
+export const blockSizeBytes = 4096;
+export const sectorSizeBytes = 512;
+
+export type DiskOperationKind = 'read' | 'write' | 'sync';
+
+/** What a power loss does to what was not synced: `lose` it all, `keep` it all, or draw each block (with torn ones). */
+export type PowerLossStyle = 'lose' | 'keep' | 'draw';
+
+/** The next operations of this kind fail: the first `skip` pass, then `times` of them end with `errno`. */
+export interface DiskFault {
+  readonly kind: DiskOperationKind;
+  readonly skip: number;
+  readonly times: number;
+  readonly errno: number;
+}
+
+export interface SimulatedDiskOptions {
+  readonly name: string;
+  readonly sizeBytes: number;
+  readonly memory: Uint8Array;
+  readonly random: SeededRandom;
+  /** What the disk holds at first; what was never written must not look like zeros. */
+  readonly initialByte?: number;
+}
+
+interface Version {
+  readonly bytes: Uint8Array;
+  readonly write: DiskOperation;
+}
+
+interface DiskOperation {
+  readonly kind: DiskOperationKind;
+  readonly offsetBytes: number;
+  readonly lengthBytes: number;
+  readonly memoryOffset: number;
+  readonly tag: number;
+  readonly issuedAt: number;
+  readonly errno: number;
+  /** Much can happen around a slow operation. */
+  readonly slow: boolean;
+  /** A write's bytes as they were when it was issued. */
+  readonly bytes: Uint8Array | null;
+  /** Reported to the process, or null when that is dead. */
+  report: ((tag: number, result: number) => void) | null;
+  landedBlocks: number;
+  completedAt: number;
+}
+
+interface FaultState {
+  readonly fault: DiskFault;
+  skip: number;
+  times: number;
+}
+
+export class SimulatedDisk {
+  readonly sizeBytes: number;
+  readonly counts = { read: 0, write: 0, sync: 0 };
+  readonly #name: string;
+  readonly #memory: Uint8Array;
+  readonly #random: SeededRandom;
+  readonly #durable: Uint8Array;
+  readonly #view: Uint8Array;
+  readonly #unsynced = new Map<number, Version[]>();
+  #operations: DiskOperation[] = [];
+  #faults: FaultState[] = [];
+  #now = 0;
+
+  constructor(options: SimulatedDiskOptions) {
+    if (options.sizeBytes % blockSizeBytes !== 0) throw new Error('a disk is made of whole blocks');
+    this.sizeBytes = options.sizeBytes;
+    this.#name = options.name;
+    this.#memory = options.memory;
+    this.#random = options.random;
+    this.#durable = new Uint8Array(options.sizeBytes).fill(options.initialByte ?? 0xdb);
+    this.#view = this.#durable.slice();
+  }
+
+  /** The disk as one process sees it. `report` is called from `fire` only. */
+  open(report: (tag: number, result: number) => void): Disk {
+    const issue = (kind: DiskOperationKind, offsetBytes: number, lengthBytes: number, memoryOffset: number, tag: number): void => {
+      this.#issue(kind, offsetBytes, lengthBytes, memoryOffset, tag, report);
+    };
+    return {
+      sizeBytes: this.sizeBytes,
+      read: (offsetBytes, lengthBytes, memoryOffset, tag) => issue('read', offsetBytes, lengthBytes, memoryOffset, tag),
+      write: (offsetBytes, lengthBytes, memoryOffset, tag) => issue('write', offsetBytes, lengthBytes, memoryOffset, tag),
+      sync: (tag) => issue('sync', 0, 0, 0, tag),
+    };
+  }
+
+  /** Operations that wait for the scheduler. */
+  get pending(): number {
+    return this.#operations.length;
+  }
+
+  isSlow(index: number): boolean {
+    return this.#at(index).slow;
+  }
+
+  /** What waits at `index`, for schedules written by hand. */
+  describe(index: number): {
+    readonly kind: DiskOperationKind;
+    readonly offsetBytes: number;
+    readonly lengthBytes: number;
+    readonly tag: number;
+    readonly landed: boolean;
+  } {
+    const operation = this.#at(index);
+    return {
+      kind: operation.kind,
+      offsetBytes: operation.offsetBytes,
+      lengthBytes: operation.lengthBytes,
+      tag: operation.tag,
+      landed: operation.landedBlocks * blockSizeBytes >= operation.lengthBytes,
+    };
+  }
+
+  /** Moves the operation at `index` on by one stage: some of it lands, or it completes. */
+  fire(index: number): void {
+    const operation = this.#at(index);
+    const blocks = operation.lengthBytes / blockSizeBytes;
+    if (operation.kind !== 'sync' && operation.landedBlocks < blocks) {
+      const left = blocks - operation.landedBlocks;
+      this.#land(operation, this.#random.chance(0.7) ? left : this.#random.between(1, left));
+      if (operation.landedBlocks < blocks || this.#random.chance(0.5)) return;
+    }
+    this.#complete(index);
+  }
+
+  /** Lands the whole of the operation at `index` without completing it. */
+  land(index: number): void {
+    const operation = this.#at(index);
+    this.#land(operation, operation.lengthBytes / blockSizeBytes - operation.landedBlocks);
+  }
+
+  /** Lands the whole of the operation at `index` and completes it. */
+  finish(index: number): void {
+    this.land(index);
+    this.#complete(index);
+  }
+
+  /** The process is dead: nothing is reported any more, what it issued goes on. */
+  kill(): void {
+    for (const operation of this.#operations) operation.report = null;
+    this.#operations = this.#operations.filter((operation) => operation.kind !== 'sync');
+    this.#faults = [];
+  }
+
+  /** The operations of dead processes are over now: each landed, landed in part, or was cancelled. */
+  settleOrphans(): void {
+    const orphans = this.#operations.filter((operation) => operation.report === null);
+    this.#operations = this.#operations.filter((operation) => operation.report !== null);
+    for (const operation of shuffled(orphans, this.#random)) {
+      const left = operation.lengthBytes / blockSizeBytes - operation.landedBlocks;
+      this.#land(operation, this.#random.chance(0.7) ? left : this.#random.between(0, left));
+      this.#now += 1;
+      operation.completedAt = this.#now;
+    }
+  }
+
+  /** The power is gone: what no sync covered is treated as `style` says, all operations vanish. */
+  powerLoss(style: PowerLossStyle): void {
+    for (const operation of this.#operations) {
+      if (operation.kind !== 'write' || style === 'lose') continue;
+      const left = operation.lengthBytes / blockSizeBytes - operation.landedBlocks;
+      this.#land(operation, style === 'keep' ? left : this.#random.between(0, left));
+    }
+    this.#operations = [];
+    this.#faults = [];
+    for (const [block, versions] of this.#unsynced) {
+      const durable = this.#durable.subarray(block * blockSizeBytes, (block + 1) * blockSizeBytes);
+      if (style === 'keep') durable.set(versions[versions.length - 1]!.bytes);
+      else if (style === 'draw') durable.set(this.#draw(durable, versions));
+    }
+    this.#unsynced.clear();
+    this.#view.set(this.#durable);
+  }
+
+  inject(fault: DiskFault): void {
+    this.#faults.push({ fault, skip: fault.skip, times: fault.times });
+  }
+
+  /** What a read would return now. */
+  peek(offsetBytes: number, lengthBytes: number): Uint8Array {
+    return this.#view.slice(offsetBytes, offsetBytes + lengthBytes);
+  }
+
+  /** What is safe from any power loss. */
+  peekDurable(offsetBytes: number, lengthBytes: number): Uint8Array {
+    return this.#durable.slice(offsetBytes, offsetBytes + lengthBytes);
+  }
+
+  #at(index: number): DiskOperation {
+    const operation = this.#operations[index];
+    if (!operation) throw new Error(`${this.#name}: no operation ${index} waits`);
+    return operation;
+  }
+
+  #issue(
+    kind: DiskOperationKind,
+    offsetBytes: number,
+    lengthBytes: number,
+    memoryOffset: number,
+    tag: number,
+    report: (tag: number, result: number) => void,
+  ): void {
+    const aligned = offsetBytes % blockSizeBytes === 0 && lengthBytes % blockSizeBytes === 0 && memoryOffset % blockSizeBytes === 0;
+    const inside =
+      offsetBytes >= 0 &&
+      offsetBytes + lengthBytes <= this.sizeBytes &&
+      memoryOffset >= 0 &&
+      memoryOffset + lengthBytes <= this.#memory.length;
+    if (!aligned || !inside || (kind !== 'sync' && lengthBytes === 0)) {
+      throw new Violation(
+        `${this.#name}: ${kind} of ${lengthBytes} bytes at ${offsetBytes}, memory ${memoryOffset}, is not aligned or not inside`,
+      );
+    }
+    if (kind !== 'sync') this.#refuseSharing(kind, offsetBytes, lengthBytes, memoryOffset);
+    this.counts[kind] += 1;
+    this.#now += 1;
+    this.#operations.push({
+      kind,
+      offsetBytes,
+      lengthBytes,
+      memoryOffset,
+      tag,
+      issuedAt: this.#now,
+      errno: this.#faultFor(kind),
+      slow: this.#random.chance(0.15),
+      bytes: kind === 'write' ? this.#memory.slice(memoryOffset, memoryOffset + lengthBytes) : null,
+      report,
+      landedBlocks: 0,
+      completedAt: Infinity,
+    });
+  }
+
+  #refuseSharing(kind: DiskOperationKind, offsetBytes: number, lengthBytes: number, memoryOffset: number): void {
+    for (const other of this.#operations) {
+      if (other.kind === 'sync') continue;
+      const sameDisk = offsetBytes < other.offsetBytes + other.lengthBytes && other.offsetBytes < offsetBytes + lengthBytes;
+      const sameMemory = memoryOffset < other.memoryOffset + other.lengthBytes && other.memoryOffset < memoryOffset + lengthBytes;
+      if (kind === 'write' && other.kind === 'write' && sameDisk) {
+        throw new Violation(
+          `${this.#name}: a write at ${offsetBytes} while another one at ${other.offsetBytes} (${other.lengthBytes} bytes) is in flight`,
+        );
+      }
+      if (sameMemory && (kind === 'read' || other.kind === 'read')) {
+        throw new Violation(`${this.#name}: a ${kind} uses memory ${memoryOffset} while a ${other.kind} in flight uses it`);
+      }
+    }
+  }
+
+  #faultFor(kind: DiskOperationKind): number {
+    for (const state of this.#faults) {
+      if (state.fault.kind !== kind || state.times === 0) continue;
+      if (state.skip > 0) {
+        state.skip -= 1;
+        continue;
+      }
+      state.times -= 1;
+      return state.fault.errno;
+    }
+    return 0;
+  }
+
+  /** The next `blocks` blocks of a read or write take effect. Of an operation that will fail only some do. */
+  #land(operation: DiskOperation, blocks: number): void {
+    for (let count = 0; count < blocks; count += 1) {
+      const at = operation.landedBlocks * blockSizeBytes;
+      operation.landedBlocks += 1;
+      if (operation.errno !== 0 && this.#random.chance(0.5)) continue;
+      const disk = operation.offsetBytes + at;
+      const memory = operation.memoryOffset + at;
+      if (operation.kind === 'read') {
+        this.#memory.set(this.#view.subarray(disk, disk + blockSizeBytes), memory);
+        continue;
+      }
+      const bytes = operation.bytes!.subarray(at, at + blockSizeBytes);
+      if (operation.report && Buffer.compare(bytes, this.#memory.subarray(memory, memory + blockSizeBytes)) !== 0) {
+        throw new Violation(`${this.#name}: the memory at ${memory} changed while it was being written to ${disk}`);
+      }
+      this.#view.set(bytes, disk);
+      const block = disk / blockSizeBytes;
+      const versions = this.#unsynced.get(block);
+      if (versions) versions.push({ bytes, write: operation });
+      else this.#unsynced.set(block, [{ bytes, write: operation }]);
+    }
+  }
+
+  #complete(index: number): void {
+    const operation = this.#at(index);
+    this.#operations.splice(index, 1);
+    this.#now += 1;
+    operation.completedAt = this.#now;
+    if (operation.kind === 'sync' && operation.errno === 0) this.#sync(operation);
+    operation.report?.(operation.tag, operation.errno === 0 ? operation.lengthBytes : -operation.errno);
+  }
+
+  #sync(sync: DiskOperation): void {
+    for (const [block, versions] of this.#unsynced) {
+      let covered = -1;
+      versions.forEach((version, index) => {
+        if (version.write.completedAt < sync.issuedAt) covered = index;
+      });
+      if (covered < 0) continue;
+      this.#durable.set(versions[covered]!.bytes, block * blockSizeBytes);
+      const rest = versions.slice(covered + 1);
+      if (rest.length > 0) this.#unsynced.set(block, rest);
+      else this.#unsynced.delete(block);
+    }
+  }
+
+  /** One block after a power loss: one of its versions whole, or sectors of several. */
+  #draw(durable: Uint8Array, versions: readonly Version[]): Uint8Array {
+    const choices = [durable, ...versions.map((version) => version.bytes)];
+    if (!this.#random.chance(0.2)) return this.#random.pick(choices).slice();
+    const torn = new Uint8Array(blockSizeBytes);
+    for (let at = 0; at < blockSizeBytes; at += sectorSizeBytes) {
+      torn.set(this.#random.pick(choices).subarray(at, at + sectorSizeBytes), at);
+    }
+    return torn;
+  }
+}
+
+function shuffled<T>(list: readonly T[], random: SeededRandom): T[] {
+  const rest = [...list];
+  const result: T[] = [];
+  while (rest.length > 0) result.push(...rest.splice(random.below(rest.length), 1));
+  return result;
+}

@@ -1,0 +1,187 @@
+/**
+ * A metadata store whose commits pass through three states: in commit, readable, durable. Every call waits until a
+ * scheduler picks it; commits keep their order.
+ *
+ * - A kill may leave the commit under way readable, but not durable; the ones behind it are gone.
+ * - A power loss keeps what is durable, perhaps also what was readable, perhaps also the one in commit.
+ * - `load` makes durable what is readable before it answers.
+ */
+import type { MetadataChange, MetadataRow, MetadataStore, MetadataTable } from '../../src/engine/ports.ts';
+import type { SeededRandom } from './seeded-random.ts';
+import { Violation } from './violation.ts';
+
+type Tables = Record<MetadataTable, Map<number, Uint8Array>>;
+type Call =
+  | { readonly kind: 'load'; readonly done: (error: Error | null, pool: Uint8Array | null, objects: readonly MetadataRow[]) => void }
+  | { readonly kind: 'page'; readonly key: number; readonly done: (error: Error | null, value: Uint8Array | null) => void };
+
+interface Commit {
+  readonly changes: readonly MetadataChange[];
+  /** The values as they were at the call, to see whether the caller changes them. */
+  readonly values: readonly (Uint8Array | null)[];
+  readonly done: (error: Error | null) => void;
+  readonly error: Error | null;
+  readable: boolean;
+}
+
+export class SimulatedMetadata {
+  readonly counts = { commits: 0, pages: 0, loads: 0 };
+  readonly #random: SeededRandom;
+  #durable: Tables = emptyTables();
+  #readable: Tables = emptyTables();
+  /** Changes that can be read and are not durable yet, oldest first. */
+  #between: MetadataChange[] = [];
+  #commits: Commit[] = [];
+  #calls: Call[] = [];
+  #failures = 0;
+
+  constructor(options: { readonly random: SeededRandom }) {
+    this.#random = options.random;
+  }
+
+  /** The store as one process sees it. */
+  open(): MetadataStore {
+    return {
+      load: (done) => {
+        this.counts.loads += 1;
+        this.#calls.push({ kind: 'load', done });
+      },
+      readPage: (key, done) => {
+        this.counts.pages += 1;
+        this.#calls.push({ kind: 'page', key, done });
+      },
+      commit: (changes, done) => {
+        this.counts.commits += 1;
+        const error = this.#failures > 0 ? new Error('simulated: no space for the commit') : null;
+        if (error) this.#failures -= 1;
+        const values = changes.map((change) => (change.value ? new Uint8Array(change.value) : null));
+        this.#commits.push({ changes: [...changes], values, done, error, readable: false });
+      },
+    };
+  }
+
+  get pending(): number {
+    return this.#calls.length + (this.#commits.length > 0 ? 1 : 0);
+  }
+
+  describe(index: number): { readonly kind: 'load' | 'page' | 'commit'; readonly readable: boolean } {
+    const call = this.#calls[index];
+    return call ? { kind: call.kind, readable: true } : { kind: 'commit', readable: this.#commits[0]?.readable ?? false };
+  }
+
+  /** Moves the waiting call at `index` on; the last index is the oldest commit: first it becomes readable, then durable. */
+  fire(index: number): void {
+    const call = this.#calls[index];
+    if (!call) {
+      this.#advanceCommit();
+      return;
+    }
+    this.#calls.splice(index, 1);
+    if (call.kind === 'page') {
+      call.done(null, copyOf(this.#readable.pages.get(call.key)));
+      return;
+    }
+    this.#makeReadableDurable();
+    const objects = [...this.#readable.objects].sort(([left], [right]) => left - right);
+    call.done(
+      null,
+      copyOf(this.#readable.pool.get(0)),
+      objects.map(([key, value]) => ({ key, value: new Uint8Array(value) })),
+    );
+  }
+
+  kill(): void {
+    this.#calls = [];
+    const head = this.#commits[0];
+    this.#commits = [];
+    this.#failures = 0;
+    if (head && !head.readable && !head.error && this.#random.chance(0.5)) this.#makeReadable(head);
+  }
+
+  powerLoss(style: 'lose' | 'keep' | 'draw'): void {
+    const head = this.#commits[0];
+    const survives = style === 'keep' || (style === 'draw' && this.#random.chance(0.5));
+    if (survives) {
+      const alsoHead = head && !head.readable && !head.error && (style === 'keep' || this.#random.chance(0.5));
+      if (alsoHead) this.#makeReadable(head);
+      this.#makeReadableDurable();
+    }
+    this.#commits = [];
+    this.#calls = [];
+    this.#between = [];
+    this.#failures = 0;
+    this.#readable = copyTables(this.#durable);
+  }
+
+  /** The next `count` commits fail and change nothing. */
+  failCommits(count: number): void {
+    this.#failures = count;
+  }
+
+  /** Rows that can be read now. */
+  rowCount(table: MetadataTable): number {
+    return this.#readable[table].size;
+  }
+
+  row(table: MetadataTable, key: number): Uint8Array | null {
+    return copyOf(this.#readable[table].get(key));
+  }
+
+  durableRow(table: MetadataTable, key: number): Uint8Array | null {
+    return copyOf(this.#durable[table].get(key));
+  }
+
+  #advanceCommit(): void {
+    const commit = this.#commits[0];
+    if (!commit) throw new Error('metadata: nothing waits');
+    if (!commit.readable && !commit.error) {
+      this.#makeReadable(commit);
+      if (this.#random.chance(0.5)) return;
+    }
+    this.#commits.shift();
+    this.#refuseChange(commit);
+    if (!commit.error) this.#makeReadableDurable();
+    commit.done(commit.error);
+  }
+
+  #makeReadable(commit: Commit): void {
+    commit.readable = true;
+    const changes = commit.changes.map((change, index) => ({ ...change, value: commit.values[index] ?? null }));
+    apply(this.#readable, changes);
+    this.#between.push(...changes);
+  }
+
+  #makeReadableDurable(): void {
+    apply(this.#durable, this.#between);
+    this.#between = [];
+  }
+
+  #refuseChange(commit: Commit): void {
+    commit.changes.forEach((change, index) => {
+      const before = commit.values[index];
+      if (before && change.value && Buffer.compare(before, change.value) !== 0) {
+        throw new Violation(`metadata: the value of ${change.table} ${change.key} was changed while its commit was under way`);
+      }
+    });
+  }
+}
+
+/** A copy that shares nothing (slicing a Buffer would). */
+function copyOf(value: Uint8Array | undefined): Uint8Array | null {
+  return value ? new Uint8Array(value) : null;
+}
+
+function emptyTables(): Tables {
+  return { pool: new Map(), objects: new Map(), pages: new Map() };
+}
+
+function copyTables(tables: Tables): Tables {
+  return { pool: new Map(tables.pool), objects: new Map(tables.objects), pages: new Map(tables.pages) };
+}
+
+function apply(tables: Tables, changes: readonly MetadataChange[]): void {
+  for (const change of changes) {
+    if (change.value) tables[change.table].set(change.key, change.value);
+    else tables[change.table].delete(change.key);
+  }
+}

@@ -1,0 +1,63 @@
+/**
+ * The actions of a random walk over the engine, as plain data: a trace can be printed, shortened and run again. Every
+ * action carries a number of its own, which seeds what happens during it, so that the rest of a trace stays the same
+ * when one action is taken out.
+ */
+import type { PowerLossStyle } from './simulated-disk.ts';
+
+export interface WalkSetup {
+  readonly seed: number;
+  readonly chunkSizeBytes: number;
+  readonly slots: number;
+  readonly logSizeBytes: number;
+}
+
+export type ActionBody =
+  | { readonly do: 'write'; readonly on: string; readonly at: number; readonly count: number; readonly overlap?: true }
+  | { readonly do: 'zero'; readonly on: string; readonly at: number; readonly count: number; readonly overlap?: true }
+  | { readonly do: 'read'; readonly on: string; readonly at: number; readonly count: number }
+  | { readonly do: 'flush'; readonly on: string }
+  | { readonly do: 'create'; readonly on: string; readonly size: number }
+  | { readonly do: 'snapshot'; readonly on: string; readonly from: string }
+  | { readonly do: 'clone'; readonly on: string; readonly from: string; readonly grow: number }
+  | { readonly do: 'revert'; readonly on: string; readonly to: string; readonly safety: string | null; readonly abort?: true }
+  | { readonly do: 'delete'; readonly on: string; readonly abort?: true }
+  | { readonly do: 'resize'; readonly on: string; readonly size: number }
+  | { readonly do: 'retry'; readonly on: string }
+  | { readonly do: 'detach'; readonly on: string; readonly abort?: true }
+  | { readonly do: 'wrong'; readonly on: string; readonly how: WrongCall }
+  | { readonly do: 'check' }
+  | { readonly do: 'checkpoint' }
+  | { readonly do: 'space' }
+  | { readonly do: 'verify' }
+  | { readonly do: 'settle' }
+  | { readonly do: 'wait'; readonly ms: number }
+  | { readonly do: 'stop'; readonly keepMemory: boolean }
+  | { readonly do: 'kill' }
+  | { readonly do: 'killInside'; readonly calls: number }
+  | { readonly do: 'power'; readonly style: PowerLossStyle }
+  | { readonly do: 'start'; readonly dieAfter: number | null; readonly verify: boolean };
+
+export type WrongCall = 'sameName' | 'unknownSource' | 'shrink' | 'attached' | 'unknownDelete' | 'smallClone';
+
+/** `n` is the action's own number, `steps` how many events happen after it before the next one. */
+export type Action = ActionBody & { readonly n: number; readonly steps: number };
+
+export interface Trace {
+  readonly setup: WalkSetup;
+  readonly actions: readonly Action[];
+}
+
+/** One line for a person, which `parseTrace` reads back. */
+export function printTrace(trace: Trace): string {
+  return [JSON.stringify(trace.setup), ...trace.actions.map((action) => `  ${JSON.stringify(action)}`)].join('\n');
+}
+
+export function parseTrace(text: string): Trace {
+  const [setup, ...actions] = text
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as unknown);
+  return { setup: setup as WalkSetup, actions: actions as Action[] };
+}
