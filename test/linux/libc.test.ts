@@ -22,13 +22,17 @@ import { eventually } from '../support/eventually.ts';
 
 const limit = { timeoutMs: 1000 };
 const opened: number[] = [];
+const folders: string[] = [];
 
 afterEach(() => {
   for (const descriptor of opened.splice(0)) closeDescriptor(descriptor);
+  for (const folder of folders.splice(0)) fs.rmSync(folder, { recursive: true });
 });
 
 function temporaryFile(): { name: string; descriptor: number } {
-  const name = path.join(fs.mkdtempSync(path.join(os.tmpdir(), 'libc-')), 'file');
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'libc-'));
+  folders.push(folder);
+  const name = path.join(folder, 'file');
   const descriptor = fs.openSync(name, 'w+');
   opened.push(descriptor);
   return { name, descriptor };
