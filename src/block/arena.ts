@@ -79,9 +79,9 @@ export class Arena {
   readonly words: Int32Array;
   /** Where each slot's data lies, counted from the start of the shared memory. */
   readonly dataOffsets: Float64Array;
-  /** Addresses of each slot's request, reply and reply with data, in two words. */
-  readonly requestLow: Int32Array;
-  readonly requestHigh: Int32Array;
+  /** Address of each slot's request, behind a null: so V8 keeps the numbers boxed, and passing one on allocates nothing. */
+  readonly requestAddresses: (number | null)[] = [null];
+  /** Addresses of each slot's reply and reply with data, in two words. */
   readonly replyLow: Int32Array;
   readonly replyHigh: Int32Array;
   readonly dataReplyLow: Int32Array;
@@ -106,8 +106,6 @@ export class Arena {
     this.#offsetBytes = offsetBytes;
     this.#firstSlotWord = slotsOffset(devices) / 4;
     this.dataOffsets = new Float64Array(this.slots);
-    this.requestLow = new Int32Array(this.slots);
-    this.requestHigh = new Int32Array(this.slots);
     this.replyLow = new Int32Array(this.slots);
     this.replyHigh = new Int32Array(this.slots);
     this.dataReplyLow = new Int32Array(this.slots);
@@ -115,7 +113,7 @@ export class Arena {
     for (let slot = 0; slot < this.slots; slot++) {
       const offset = offsetBytes + this.slot(slot) * 4;
       this.dataOffsets[slot] = offset + pageBytes;
-      setAddress(this.requestLow, this.requestHigh, slot, memory.address + offset + requestWord * 4);
+      this.requestAddresses.push(memory.address + offset + requestWord * 4);
       setAddress(this.replyLow, this.replyHigh, slot, memory.address + offset + replyWord * 4);
       setAddress(this.dataReplyLow, this.dataReplyHigh, slot, memory.address + offset + dataReplyWord * 4);
     }

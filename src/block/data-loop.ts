@@ -3,7 +3,7 @@
  * eventfd by which other threads wake it. `run` does not return to JavaScript's event loop until it is told to stop, so
  * nothing here uses promises or timers.
  *
- * A round: post reads, enter the kernel, take every completion. A round that brings nothing gives a slice of time to the
+ * A round: read requests, enter the kernel, take every completion. A round that brings nothing gives a slice of time to the
  * background; when that wants none, the loop goes round some more times if waits have been short lately, then it blocks.
  */
 import { assert } from '../util/assert.ts';
@@ -69,7 +69,7 @@ export class DataLoop {
     const { memory, arena } = options;
     this.#arena = new Arena({ ...arena, memory });
     this.#keepPresent();
-    this.#ring = new Ring({ entries: 512, completions: 4096, files: arena.devices + options.disks + 1 });
+    this.#ring = new Ring({ entries: 512, completions: 4096, files: arena.devices + options.disks + 1, patienceMicroseconds });
     this.#ring.setFile(this.#wakeFile, options.wakeDescriptor);
     this.#operations = new DiskOperations({
       ring: this.#ring,
@@ -125,8 +125,9 @@ export class DataLoop {
     return this.#sessions.isOpen(connection);
   }
 
-  /** Must be called once before `run`, after the devices of a dead predecessor were added: answers what it had done and
-   * submits what it had not, and frees all other slots. */
+  /** Must be called once, after the devices of a dead predecessor were added and before the loop's next round (so before
+   * `run`, or from `onWake`): answers what it had done and submits what it had not, and frees all other slots. Until then
+   * no request is read. */
   recover(): { readonly answered: number; readonly submitted: number } {
     return this.#sessions.recover();
   }
@@ -144,8 +145,9 @@ export class DataLoop {
     let empty = 0;
     let waitCount = 0;
     while (!this.#isFinished()) {
-      this.#sessions.postReads();
-      this.#ring.enter(waitCount);
+      this.#sessions.readRequests();
+      if (waitCount === 0 && this.#operations.inFlight >= depthWorthPatience) this.#ring.enterPatiently(patientCount);
+      else this.#ring.enter(waitCount);
       this.rounds++;
       if (this.#takeCompletions()) {
         if (waitCount > 0 || empty > 0) this.waits++;
@@ -182,9 +184,6 @@ export class DataLoop {
       taken = true;
       const index = ring.userData & indexMask;
       switch (ring.userData & kindMask) {
-        case Kind.request:
-          this.#sessions.arrived(index, ring.result);
-          break;
         case Kind.disk:
           this.#operations.complete(index, ring.result);
           break;
@@ -245,6 +244,10 @@ export class DataLoop {
 const tickNanoseconds = 100_000_000;
 /** Waits between two ticks: from here on a wait is shorter than 500 us on average. */
 const waitsWorthSpinning = 200;
+/** With so many disk operations in flight, the loop waits for some of them at once. */
+const depthWorthPatience = 12;
+const patientCount = 4;
+const patienceMicroseconds = 60;
 const defaultSpinRounds = 200;
 const defaultReadsPerRound = 8;
 /** Under load the background gets a slice in so many rounds, less one; a power of two less one. */

@@ -1,11 +1,15 @@
 /**
- * The way of a request: a slot is posted to be read into, the request goes to the target, its reply goes out, the slot is
- * free again. In the hot path (READ and WRITE) nothing is allocated.
+ * The way of a request: it is read into a slot, goes to the target, its reply goes out, the slot is free again. In the
+ * hot path (READ and WRITE) nothing is allocated.
+ *
+ * Requests are read by read(2), not through the ring: the ring makes a read that finds nothing wait (also of a descriptor
+ * with O_NONBLOCK), and each request then wakes all reads that wait. A waiting read would also hold a slot.
  *
  * A request's number and its slot differ once it is parked: the numbers are a permutation of the slots, and parking
  * swaps two of them.
  */
 import { assert } from '../util/assert.ts';
+import { rawSystemCall, systemCallNumber } from '../linux/libc.ts';
 import type { Ring } from '../linux/ring.ts';
 import type { Arena } from './arena.ts';
 import * as fuse from './fuse.ts';
@@ -90,34 +94,30 @@ export class Requests {
     if (slot < this.#arena.activeSlots) this.#shares.take(session.index);
   }
 
-  /** Prepares a read of the session's connection; false when it may have no slot now. */
-  post(session: Session): boolean {
-    if (!this.#shares.mayTake(session.index)) return false;
+  /** Reads one request of the session's connection, without waiting, and does it. False: there was none, or no slot. */
+  take(session: Session): boolean {
+    if (!this.mayTake(session)) return false;
     this.#shares.take(session.index);
     const slot = this.#active[--this.#activeCount]!;
     this.#sessionOf[slot] = session;
     session.held++;
-    session.posted++;
     const arena = this.#arena;
     arena.markPosted(slot, session.connection, session.incarnation);
-    this.#ring.read(session.index, 0, 0, arena.requestLow[slot]!, arena.requestHigh[slot]!, requestBytes, Kind.request | slot);
-    return true;
-  }
-
-  /** Takes the completion of a posted read; answers its session. */
-  arrived(slot: number, result: number): Session {
-    const session = this.#sessionOf[slot]!;
-    session.posted--;
+    const result = rawSystemCall(readNumber, session.fuseDescriptor, arena.requestAddresses[slot + 1] as number, requestBytes, 0, 0, 0);
     if (result < 0) {
       if (isGone(result)) session.gone = true;
       this.#free(slot, session);
-    } else {
-      session.got++;
-      this.inFlight++;
-      this.#isRequest[slot] = 1;
-      this.serve(slot);
+      return false;
     }
-    return session;
+    this.inFlight++;
+    this.#isRequest[slot] = 1;
+    this.serve(slot);
+    return true;
+  }
+
+  /** Whether the session may have a slot now. */
+  mayTake(session: Session): boolean {
+    return this.#activeCount > 0 && this.#shares.mayTake(session.index);
   }
 
   /** Does the request in a slot. */
@@ -311,4 +311,5 @@ function isGone(result: number): boolean {
   );
 }
 
+const readNumber = systemCallNumber('read');
 const requestBytes = fuse.requestHeaderBytes + fuse.maximumDataBytes;

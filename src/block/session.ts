@@ -17,10 +17,9 @@ export class Session {
   polling = false;
   /** It stands in the queue of those that are to be read from. */
   queued = false;
-  /** Reads in the kernel's hands, and how many of this batch brought a request. */
-  posted = 0;
-  got = 0;
-  /** Slots that hold its reads, requests and replies. */
+  /** Reads that are worth trying in the next round. */
+  expected = 1;
+  /** Slots that hold its requests and replies. */
   held = 0;
 
   constructor(options: SessionOptions & { readonly index: number }) {

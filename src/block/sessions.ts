@@ -1,10 +1,9 @@
 /**
  * The FUSE connections of a data thread, and which of them is read from when.
  *
- * A connection is readable at any time in one of three ways: its reads are in the kernel's hands, or it is queued to be
- * read from in the next round, or a poll waits for it. It is queued when its poll fires, when its last batch of reads
- * brought a request, and when a reply goes out (who gets a reply often asks again). A batch that brings nothing ends in a
- * poll. Reads do not wait (the descriptor is O_NONBLOCK), so they hold slots only for a moment.
+ * A connection is at any time queued to be read from in the next round, or a poll waits for it, or both. It is queued when
+ * its poll fires, when its last reads brought a request, and when a reply goes out (who gets a reply often asks again).
+ * Reads that bring nothing end in a poll.
  */
 import { assert } from '../util/assert.ts';
 import { closeDescriptor } from '../linux/files.ts';
@@ -21,7 +20,7 @@ import { Kind } from './user-data.ts';
 export interface SessionsOptions {
   readonly arena: Arena;
   readonly ring: Ring;
-  /** The most reads that one round posts, over all connections. */
+  /** The most reads that one round tries, over all connections. */
   readonly readsPerRound: number;
 }
 
@@ -103,30 +102,30 @@ export class Sessions {
     return { answered: plan.answer.length, submitted: plan.submit.length };
   }
 
-  /** Posts this round's reads, a part to each connection in turn. */
-  postReads(): void {
+  /** Reads this round's requests, a part from each connection in turn. */
+  readRequests(): void {
     let turns = this.#queueLength;
     if (turns === 0 || !this.accepting) return;
     let budget = this.#readsPerRound;
     const part = Math.max(2, Math.floor(budget / turns));
     while (turns > 0 && budget > 0) {
       turns--;
-      const session = this.#sessions[this.#dequeue()]!;
-      if (session === null || session.gone || session.removed !== null) continue;
-      session.got = 0;
-      let reads = Math.min(part, budget);
-      while (reads > 0 && this.requests.post(session)) reads--;
-      budget -= session.posted;
-      if (session.posted === 0) this.#enqueue(session);
+      const session = this.#sessions[this.#dequeue()];
+      if (session && session.removed === null) budget -= this.#readFrom(session, Math.min(part, budget));
     }
   }
 
-  /** Takes the completion of a posted read. */
-  arrived(slot: number, result: number): void {
-    const session = this.requests.arrived(slot, result);
-    if (session.posted > 0 || session.gone || session.removed !== null) return;
-    if (session.got > 0) this.#enqueue(session);
+  /** Answers the number of reads tried. */
+  #readFrom(session: Session, limit: number): number {
+    const tries = Math.min(session.expected, limit);
+    let got = 0;
+    while (got < tries && this.requests.take(session)) got++;
+    if (session.gone) return got + 1;
+    if (got === tries) session.expected = Math.min(2 * tries, this.#readsPerRound);
+    else session.expected = Math.max(1, got);
+    if (got > 0 || !this.requests.mayTake(session)) this.#enqueue(session);
     else if (!session.polling && !session.queued) this.#poll(session);
+    return got + 1;
   }
 
   /** Takes the completion of a poll. */
@@ -148,7 +147,7 @@ export class Sessions {
   }
 
   #enqueue(session: Session): void {
-    if (session.queued || session.posted > 0 || session.gone || session.removed !== null) return;
+    if (session.queued || session.gone || session.removed !== null) return;
     session.queued = true;
     const size = this.#queue.length;
     this.#queue[(this.#queueStart + this.#queueLength) % size] = session.index;

@@ -1,6 +1,5 @@
 /** What a ring operation carries to its completion: a kind in the upper byte, an index in the lower three. */
 export const Kind = {
-  request: 1 << 24, // a read from a FUSE connection; index: slot
   reply: 2 << 24, // index: slot
   ready: 3 << 24, // poll of a FUSE connection; index: device
   disk: 4 << 24, // index: disk operation

@@ -21,6 +21,15 @@ export interface RingOptions {
   readonly completions: number;
   /** Size of the table of registered files. */
   readonly files: number;
+  /** How long `enterPatiently` waits at most. */
+  readonly patienceMicroseconds: number;
+}
+
+/** An address as an element of an array that holds more than numbers: there V8 keeps it boxed, and passing it on
+ * allocates nothing. */
+interface KernelArgument {
+  readonly address: readonly (number | null)[];
+  readonly sizeBytes: number;
 }
 
 export class Ring {
@@ -43,6 +52,9 @@ export class Ring {
   readonly #completionMask: number;
   readonly #completions: number;
   readonly #files: number;
+  readonly #waitArgument = new Structure(40);
+  readonly #patience: KernelArgument;
+  readonly #noPatience: KernelArgument = { address: [null, 0], sizeBytes: 0 };
   #tail: number;
   #pending = 0;
   #head: number;
@@ -69,6 +81,10 @@ export class Ring {
     this.#end = this.#head;
     this.#files = options.files;
     this.#registerFiles(options.files);
+    // struct io_uring_getevents_arg, and behind it the timespec that it points to.
+    this.#waitArgument.view.setBigUint64(16, BigInt(this.#waitArgument.address + 24), true);
+    this.#waitArgument.view.setBigUint64(32, BigInt(options.patienceMicroseconds * 1000), true);
+    this.#patience = { address: [null, this.#waitArgument.address], sizeBytes: 24 };
     const index = this.#registerRing();
     this.#handle = index ?? this.#descriptor;
     this.#handleFlag = index === null ? 0 : enterRegistered;
@@ -168,7 +184,14 @@ export class Ring {
 
   /** Submits what is prepared and waits until at least `waitCount` completions are there; 0 does not wait. */
   enter(waitCount: number): void {
-    this.#call(waitCount, enterGetEvents);
+    this.#call(waitCount, enterGetEvents, this.#noPatience);
+    this.#end = Atomics.load(this.#control, this.#completionTail);
+  }
+
+  /** Submits what is prepared and waits until `waitCount` completions are there or `patienceMicroseconds` are over, which
+   * spares wake-ups and doorbells where many operations are in flight. */
+  enterPatiently(waitCount: number): void {
+    this.#call(waitCount, enterGetEvents | enterExtended, this.#patience);
     this.#end = Atomics.load(this.#control, this.#completionTail);
   }
 
@@ -194,12 +217,22 @@ export class Ring {
     closeDescriptor(this.#descriptor);
   }
 
-  #call(waitCount: number, flags: number): void {
+  #call(waitCount: number, flags: number, patience: KernelArgument): void {
     this.#control[this.#submissionTail] = this.#tail;
-    const result = rawSystemCall(this.#enterNumber, this.#handle, this.#pending, waitCount, flags | this.#handleFlag, 0, 0);
+    const { address, sizeBytes } = patience;
+    const result = rawSystemCall(
+      this.#enterNumber,
+      this.#handle,
+      this.#pending,
+      waitCount,
+      flags | this.#handleFlag,
+      address[1] as number,
+      sizeBytes,
+    );
     if (result >= 0) this.#pending -= result;
-    // EBUSY and EAGAIN: completions must be taken first, or memory is short; EINTR: a signal, for instance a profiler's.
-    else if (result !== -interrupted && result !== -busy && result !== -again) throw new SystemError('io_uring_enter', -result);
+    // ETIME: the time is over; EBUSY and EAGAIN: completions must be taken first, or memory is short; EINTR: a signal.
+    else if (result !== -timeIsOver && result !== -interrupted && result !== -busy && result !== -again)
+      throw new SystemError('io_uring_enter', -result);
   }
 
   #prepare(
@@ -213,7 +246,7 @@ export class Ring {
     flags: number,
     userData: number,
   ): void {
-    while (this.#pending === this.#entries) this.#call(0, 0);
+    while (this.#pending === this.#entries) this.#call(0, 0, this.#noPatience);
     const words = this.#submissions;
     const at = (this.#tail & (this.#entries - 1)) << 4;
     words[at] = file < 0 ? opcode : opcode | fixedFile;
@@ -289,6 +322,7 @@ const cooperativeTaskRun = 1 << 8; // IORING_SETUP_COOP_TASKRUN
 const singleIssuer = 1 << 12; // IORING_SETUP_SINGLE_ISSUER
 const deferTaskRun = 1 << 13; // IORING_SETUP_DEFER_TASKRUN
 const enterGetEvents = 1; // IORING_ENTER_GETEVENTS
+const enterExtended = 8; // IORING_ENTER_EXT_ARG
 const enterRegistered = 16; // IORING_ENTER_REGISTERED_RING
 const registerBuffers = 0; // IORING_REGISTER_BUFFERS
 const registerFiles = 2; // IORING_REGISTER_FILES
@@ -304,3 +338,4 @@ const interrupted = 4; // EINTR
 const again = 11; // EAGAIN
 const busy = 16; // EBUSY
 const invalidArgument = 22; // EINVAL
+const timeIsOver = 62; // ETIME
