@@ -11,6 +11,7 @@ import {
   status,
   type handleUnaryCall,
   type sendUnaryData,
+  type ServiceError,
   type ServerUnaryCall,
   type ServiceDefinition,
   type UntypedServiceImplementation,
@@ -99,12 +100,7 @@ export class Proxy {
       { deadline: call.getDeadline() },
       (error, answer) => {
         if (error === null) done(null, answer ?? null);
-        else if (
-          error.code === status.UNAVAILABLE &&
-          error.metadata.getMap()['chunkstore-code'] === undefined &&
-          isConnectionLoss(error.details)
-        )
-          done(unavailable(`the ${backend.name} went away under the call; ask again`));
+        else if (isConnectionLoss(error) && !call.cancelled) done(unavailable(`the ${backend.name} went away under the call; ask again`));
         else done({ code: error.code, details: error.details, metadata: passed(error.metadata) });
       },
     );
@@ -128,9 +124,13 @@ export class Proxy {
   }
 }
 
-/** What grpc-js says when a connection, not the service, failed. */
-function isConnectionLoss(details: string): boolean {
-  return /connection|ECONN|ENOENT|EPIPE|name resolution/i.test(details);
+/** Whether the connection failed, not the service: words of grpc-js, for which it has no codes of their own. */
+function isConnectionLoss(error: ServiceError): boolean {
+  if (error.code === status.CANCELLED) return true;
+  return (
+    error.code === status.UNAVAILABLE &&
+    /^(No connection established|Connection dropped|Name resolution failed|(read|write|connect) E)/.test(error.details)
+  );
 }
 
 /** The caller's metadata without what belongs to the connection. */
