@@ -43,7 +43,7 @@ const HEAD = `/**
  * Generated from proto/csi.proto by proto/generate-types.ts: do not edit. Messages as they are received; null is an
  * absent message, an absent property a member of a oneof that is not set. Sendable<…> is what may be sent.
  */
-import type { Sendable } from '../proto.ts';
+import type { Service } from '../proto.ts';
 
 /** A 64-bit number in decimal. */
 export type Long = \`\${bigint}\`;
@@ -56,7 +56,7 @@ export async function generateTypes(definition: PackageDefinition): Promise<stri
   for (const [fullName, entry] of Object.entries(definition)) {
     if (!fullName.startsWith(PACKAGE)) continue;
     if (!('format' in entry)) services.push({ name: fullName.slice(PACKAGE.length), service: entry });
-    else if (entry.format.includes('Enum')) enumerations.push(entry.type as Enumeration);
+    else if (entry.format === 'Protocol Buffer 3 EnumDescriptorProto') enumerations.push(entry.type as Enumeration);
     else messages.push({ message: entry.type as Message, emptyDecoded: decodeEmpty(entry as MessageTypeDefinition<object, object>) });
   }
   const names = new Map<string, 'message' | 'enum'>();
@@ -132,9 +132,9 @@ function serviceText(name: string, service: ServiceDefinition): string {
   const methods = Object.values(service).map((method) => {
     const { type: request } = method.requestType as { type: { name: string } };
     const { type: response } = method.responseType as { type: { name: string } };
-    return `${method.originalName}(request: ${request.name}): Promise<Sendable<${response.name}>>;`;
+    return `readonly ${method.originalName}: { readonly request: ${request.name}; readonly response: ${response.name} };`;
   });
-  return `export interface ${name} { ${methods.join('\n')} }`;
+  return `export interface ${name}Messages { ${methods.join('\n')} }\nexport type ${name} = Service<${name}Messages>;`;
 }
 
 function identifier(name: string): string {

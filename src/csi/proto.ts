@@ -36,3 +36,10 @@ export type Sendable<T> = T extends `${bigint}`
     : T extends object
       ? { readonly [Key in keyof T]?: Sendable<T[Key]> }
       : T;
+
+/** A service's methods, from its pairs of messages. */
+export type Service<Messages extends MessagePairs<Messages>> = {
+  readonly [Name in keyof Messages]: (request: Messages[Name]['request']) => Promise<Sendable<Messages[Name]['response']>>;
+};
+
+export type MessagePairs<Messages> = { readonly [Name in keyof Messages]: { readonly request: object; readonly response: object } };

@@ -1,24 +1,25 @@
-/** A gRPC client of the CSI services, with promises and the generated types. */
+/**
+ * Clients of the CSI services, with promises and the generated types: over gRPC, or straight to a service in this
+ * process, its messages encoded and decoded all the same.
+ */
 import { credentials, makeGenericClientConstructor, type ServiceError } from '@grpc/grpc-js';
-import type { Controller, Identity, Node } from '../../src/csi/generated/messages.ts';
-import { csiService, loadCsiPackage, type CsiServiceName, type Sendable } from '../../src/csi/proto.ts';
+import type { ControllerMessages, IdentityMessages, NodeMessages } from '../../src/csi/generated/messages.ts';
+import { csiService, loadCsiPackage, type CsiServiceName, type MessagePairs, type Sendable } from '../../src/csi/proto.ts';
 
-type Received<T> = T extends Promise<infer Answer> ? Answer : never;
 /** Requests may leave fields out, and answers are whole. */
-type Client<Service> = {
-  readonly [Name in keyof Service]: Service[Name] extends (request: infer Request) => infer Answer
-    ? (request: Sendable<Request>) => Promise<Received<Answer>>
-    : never;
+export type Client<Messages extends MessagePairs<Messages>> = {
+  readonly [Name in keyof Messages]: (request: Sendable<Messages[Name]['request']>) => Promise<Messages[Name]['response']>;
 };
 
 export interface CsiClient {
-  readonly identity: Client<Identity>;
-  readonly controller: Client<Controller>;
-  readonly node: Client<Node>;
+  readonly identity: Client<IdentityMessages>;
+  readonly controller: Client<ControllerMessages>;
+  readonly node: Client<NodeMessages>;
   close(): void;
 }
 
-export function connectCsi(endpoint: string): CsiClient {
+export function connectCsi(endpoint: string, options: { readonly timeoutMs?: number } = {}): CsiClient {
+  const timeoutMs = options.timeoutMs ?? 10_000;
   const definition = loadCsiPackage();
   const close: (() => void)[] = [];
   const connect = (name: CsiServiceName): Record<string, (request: object) => Promise<object>> => {
@@ -38,7 +39,7 @@ export function connectCsi(endpoint: string): CsiClient {
               method.requestSerialize,
               method.responseDeserialize,
               request,
-              { deadline: Date.now() + 10_000 } as never,
+              { deadline: Date.now() + timeoutMs } as never,
               done as never,
             );
           }),
@@ -51,4 +52,18 @@ export function connectCsi(endpoint: string): CsiClient {
     node: connect('Node') as unknown as CsiClient['node'],
     close: () => close.forEach((each) => each()),
   };
+}
+
+/** Rejects with what the service throws. */
+export function callDirectly<Messages extends MessagePairs<Messages>>(name: CsiServiceName, service: object): Client<Messages> {
+  const methods = service as Readonly<Record<string, (request: object) => Promise<object>>>;
+  const calls = Object.values(csiService(loadCsiPackage(), name)).map((definition) => {
+    const call = async (request: object): Promise<object> => {
+      const received = definition.requestDeserialize(definition.requestSerialize(request)) as object;
+      const response = await methods[definition.originalName!]!(received);
+      return definition.responseDeserialize(definition.responseSerialize(response)) as object;
+    };
+    return [definition.originalName!, call] as const;
+  });
+  return Object.fromEntries(calls) as unknown as Client<Messages>;
 }

@@ -64,7 +64,12 @@ export class FakeMachine {
   }
 
   #presentPath(volumeId: string): string | null {
-    return [...this.devices].find(([, device]) => device.volumeId === volumeId && device.working)?.[0] ?? null;
+    return [...this.devices].find(([, device]) => device.volumeId === volumeId)?.[0] ?? null;
+  }
+
+  #takeDown(devicePath: string): void {
+    if (this.mounts.some((mount) => mount.source === devicePath)) throw new StoreError('in-use', `${devicePath} is mounted`);
+    this.devices.delete(devicePath);
   }
 
   async #do<Result>(call: string, action: () => Result | Promise<Result>): Promise<Result> {
@@ -80,18 +85,15 @@ export class FakeMachine {
       attach: (id) =>
         this.#do(`attach ${id}`, async () => {
           const { sizeBytes, attributes } = await this.#store.getVolume(id);
+          for (const [path, device] of this.devices) if (device.volumeId === id && !device.working) this.#takeDown(path);
           const devicePath = this.#presentPath(id) ?? `/dev/loop${this.#loops++}`;
-          if (!this.devices.has(devicePath)) this.devices.set(devicePath, { volumeId: id, sizeBytes, working: true });
+          this.devices.set(devicePath, { volumeId: id, sizeBytes, working: true });
           this.#store.setAttached(id, true);
           return { devicePath, sizeBytes, attributes };
         }),
       detach: (id) =>
         this.#do(`detach ${id}`, () => {
-          for (const [path, device] of this.devices) {
-            if (device.volumeId !== id) continue;
-            if (this.mounts.some((mount) => mount.source === path)) throw new StoreError('in-use', `${path} is mounted`);
-            this.devices.delete(path);
-          }
+          for (const [path, device] of this.devices) if (device.volumeId === id) this.#takeDown(path);
           this.#store.setAttached(id, false);
         }),
       find: (id) => Promise.resolve(this.#presentPath(id)),

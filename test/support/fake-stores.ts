@@ -192,7 +192,7 @@ export class FakeDirectory implements StoreDirectory {
 
 /** A well-formed id that reads a little like the text. */
 export function fakeId(text: string): string {
-  return [...text.toLowerCase()]
+  return Array.from(text.toLowerCase())
     .map((character) =>
       /[a-z2-7]/.test(character)
         ? character

@@ -2,7 +2,7 @@
  * Generated from proto/csi.proto by proto/generate-types.ts: do not edit. Messages as they are received; null is an
  * absent message, an absent property a member of a oneof that is not set. Sendable<…> is what may be sent.
  */
-import type { Sendable } from '../proto.ts';
+import type { Service } from '../proto.ts';
 
 /** A 64-bit number in decimal. */
 export type Long = `${bigint}`;
@@ -405,39 +405,60 @@ export interface NodeGetStorageHealthResponse_StorageBackendHealth {
   readonly message: string;
   readonly volumeCapability: VolumeCapability | null;
 }
-export interface Identity {
-  getPluginInfo(request: GetPluginInfoRequest): Promise<Sendable<GetPluginInfoResponse>>;
-  getPluginCapabilities(request: GetPluginCapabilitiesRequest): Promise<Sendable<GetPluginCapabilitiesResponse>>;
-  probe(request: ProbeRequest): Promise<Sendable<ProbeResponse>>;
+export interface IdentityMessages {
+  readonly getPluginInfo: { readonly request: GetPluginInfoRequest; readonly response: GetPluginInfoResponse };
+  readonly getPluginCapabilities: { readonly request: GetPluginCapabilitiesRequest; readonly response: GetPluginCapabilitiesResponse };
+  readonly probe: { readonly request: ProbeRequest; readonly response: ProbeResponse };
 }
-export interface Controller {
-  createVolume(request: CreateVolumeRequest): Promise<Sendable<CreateVolumeResponse>>;
-  deleteVolume(request: DeleteVolumeRequest): Promise<Sendable<DeleteVolumeResponse>>;
-  controllerPublishVolume(request: ControllerPublishVolumeRequest): Promise<Sendable<ControllerPublishVolumeResponse>>;
-  controllerUnpublishVolume(request: ControllerUnpublishVolumeRequest): Promise<Sendable<ControllerUnpublishVolumeResponse>>;
-  validateVolumeCapabilities(request: ValidateVolumeCapabilitiesRequest): Promise<Sendable<ValidateVolumeCapabilitiesResponse>>;
-  listVolumes(request: ListVolumesRequest): Promise<Sendable<ListVolumesResponse>>;
-  controllerListVolumeHealth(request: ControllerListVolumeHealthRequest): Promise<Sendable<ControllerListVolumeHealthResponse>>;
-  controllerGetVolumeHealth(request: ControllerGetVolumeHealthRequest): Promise<Sendable<ControllerGetVolumeHealthResponse>>;
-  getCapacity(request: GetCapacityRequest): Promise<Sendable<GetCapacityResponse>>;
-  controllerGetCapabilities(request: ControllerGetCapabilitiesRequest): Promise<Sendable<ControllerGetCapabilitiesResponse>>;
-  createSnapshot(request: CreateSnapshotRequest): Promise<Sendable<CreateSnapshotResponse>>;
-  deleteSnapshot(request: DeleteSnapshotRequest): Promise<Sendable<DeleteSnapshotResponse>>;
-  listSnapshots(request: ListSnapshotsRequest): Promise<Sendable<ListSnapshotsResponse>>;
-  getSnapshot(request: GetSnapshotRequest): Promise<Sendable<GetSnapshotResponse>>;
-  controllerExpandVolume(request: ControllerExpandVolumeRequest): Promise<Sendable<ControllerExpandVolumeResponse>>;
-  controllerGetVolume(request: ControllerGetVolumeRequest): Promise<Sendable<ControllerGetVolumeResponse>>;
-  controllerModifyVolume(request: ControllerModifyVolumeRequest): Promise<Sendable<ControllerModifyVolumeResponse>>;
+export type Identity = Service<IdentityMessages>;
+export interface ControllerMessages {
+  readonly createVolume: { readonly request: CreateVolumeRequest; readonly response: CreateVolumeResponse };
+  readonly deleteVolume: { readonly request: DeleteVolumeRequest; readonly response: DeleteVolumeResponse };
+  readonly controllerPublishVolume: {
+    readonly request: ControllerPublishVolumeRequest;
+    readonly response: ControllerPublishVolumeResponse;
+  };
+  readonly controllerUnpublishVolume: {
+    readonly request: ControllerUnpublishVolumeRequest;
+    readonly response: ControllerUnpublishVolumeResponse;
+  };
+  readonly validateVolumeCapabilities: {
+    readonly request: ValidateVolumeCapabilitiesRequest;
+    readonly response: ValidateVolumeCapabilitiesResponse;
+  };
+  readonly listVolumes: { readonly request: ListVolumesRequest; readonly response: ListVolumesResponse };
+  readonly controllerListVolumeHealth: {
+    readonly request: ControllerListVolumeHealthRequest;
+    readonly response: ControllerListVolumeHealthResponse;
+  };
+  readonly controllerGetVolumeHealth: {
+    readonly request: ControllerGetVolumeHealthRequest;
+    readonly response: ControllerGetVolumeHealthResponse;
+  };
+  readonly getCapacity: { readonly request: GetCapacityRequest; readonly response: GetCapacityResponse };
+  readonly controllerGetCapabilities: {
+    readonly request: ControllerGetCapabilitiesRequest;
+    readonly response: ControllerGetCapabilitiesResponse;
+  };
+  readonly createSnapshot: { readonly request: CreateSnapshotRequest; readonly response: CreateSnapshotResponse };
+  readonly deleteSnapshot: { readonly request: DeleteSnapshotRequest; readonly response: DeleteSnapshotResponse };
+  readonly listSnapshots: { readonly request: ListSnapshotsRequest; readonly response: ListSnapshotsResponse };
+  readonly getSnapshot: { readonly request: GetSnapshotRequest; readonly response: GetSnapshotResponse };
+  readonly controllerExpandVolume: { readonly request: ControllerExpandVolumeRequest; readonly response: ControllerExpandVolumeResponse };
+  readonly controllerGetVolume: { readonly request: ControllerGetVolumeRequest; readonly response: ControllerGetVolumeResponse };
+  readonly controllerModifyVolume: { readonly request: ControllerModifyVolumeRequest; readonly response: ControllerModifyVolumeResponse };
 }
-export interface Node {
-  nodeStageVolume(request: NodeStageVolumeRequest): Promise<Sendable<NodeStageVolumeResponse>>;
-  nodeUnstageVolume(request: NodeUnstageVolumeRequest): Promise<Sendable<NodeUnstageVolumeResponse>>;
-  nodePublishVolume(request: NodePublishVolumeRequest): Promise<Sendable<NodePublishVolumeResponse>>;
-  nodeUnpublishVolume(request: NodeUnpublishVolumeRequest): Promise<Sendable<NodeUnpublishVolumeResponse>>;
-  nodeGetVolumeStats(request: NodeGetVolumeStatsRequest): Promise<Sendable<NodeGetVolumeStatsResponse>>;
-  nodeGetVolumeHealth(request: NodeGetVolumeHealthRequest): Promise<Sendable<NodeGetVolumeHealthResponse>>;
-  nodeGetStorageHealth(request: NodeGetStorageHealthRequest): Promise<Sendable<NodeGetStorageHealthResponse>>;
-  nodeExpandVolume(request: NodeExpandVolumeRequest): Promise<Sendable<NodeExpandVolumeResponse>>;
-  nodeGetCapabilities(request: NodeGetCapabilitiesRequest): Promise<Sendable<NodeGetCapabilitiesResponse>>;
-  nodeGetInfo(request: NodeGetInfoRequest): Promise<Sendable<NodeGetInfoResponse>>;
+export type Controller = Service<ControllerMessages>;
+export interface NodeMessages {
+  readonly nodeStageVolume: { readonly request: NodeStageVolumeRequest; readonly response: NodeStageVolumeResponse };
+  readonly nodeUnstageVolume: { readonly request: NodeUnstageVolumeRequest; readonly response: NodeUnstageVolumeResponse };
+  readonly nodePublishVolume: { readonly request: NodePublishVolumeRequest; readonly response: NodePublishVolumeResponse };
+  readonly nodeUnpublishVolume: { readonly request: NodeUnpublishVolumeRequest; readonly response: NodeUnpublishVolumeResponse };
+  readonly nodeGetVolumeStats: { readonly request: NodeGetVolumeStatsRequest; readonly response: NodeGetVolumeStatsResponse };
+  readonly nodeGetVolumeHealth: { readonly request: NodeGetVolumeHealthRequest; readonly response: NodeGetVolumeHealthResponse };
+  readonly nodeGetStorageHealth: { readonly request: NodeGetStorageHealthRequest; readonly response: NodeGetStorageHealthResponse };
+  readonly nodeExpandVolume: { readonly request: NodeExpandVolumeRequest; readonly response: NodeExpandVolumeResponse };
+  readonly nodeGetCapabilities: { readonly request: NodeGetCapabilitiesRequest; readonly response: NodeGetCapabilitiesResponse };
+  readonly nodeGetInfo: { readonly request: NodeGetInfoRequest; readonly response: NodeGetInfoResponse };
 }
+export type Node = Service<NodeMessages>;

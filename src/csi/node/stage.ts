@@ -26,7 +26,7 @@ export async function stageVolume(context: NodeContext, request: NodeStageVolume
   if (poolIdOf(id) === null) throw noVolume(id);
 
   const before = await context.devices.find(id);
-  const { devicePath, attributes } = await context.devices.attach(id);
+  const { devicePath, attributes } = await attach(context, id, stagingPath);
   try {
     await stageDevice(context, { id, path: devicePath, attributes }, { stagingPath, capability });
   } catch (error) {
@@ -55,6 +55,18 @@ export async function unstageVolume(context: NodeContext, request: NodeUnstageVo
   }
   if (standing.kind === 'own' || standing.kind === 'stale') await context.mounter.unmount(stagingPath);
   await context.devices.detach(id);
+}
+
+/** A device of a store that died for good is in the way of a new one while it is mounted. Here it is ours to unmount. */
+async function attach(context: NodeContext, id: string, stagingPath: string): ReturnType<NodeContext['devices']['attach']> {
+  try {
+    return await context.devices.attach(id);
+  } catch (error) {
+    const entry = error instanceof StoreError && error.code === 'in-use' ? await context.mounter.find(stagingPath) : null;
+    if (entry === null || (await context.devices.owner(entry.source)) !== id) throw error;
+    await context.mounter.unmount(stagingPath);
+    return context.devices.attach(id);
+  }
 }
 
 async function stageDevice(

@@ -24,12 +24,13 @@ const PLACEMENT = {
   initial: 'preferred',
 };
 
-const VOLUME_PARAMETERS: Readonly<Record<string, { readonly values: readonly string[]; readonly initial: string } | 'text'>> = {
+const VOLUME_PARAMETERS: Readonly<Record<string, { readonly values: readonly string[]; readonly initial: string | null } | 'text'>> = {
   freeze: FREEZE,
   placement: PLACEMENT,
   mkfsOptions: 'text',
 };
-const SNAPSHOT_PARAMETERS: typeof VOLUME_PARAMETERS = { freeze: FREEZE };
+/** Nothing here goes without saying: even "auto" overrides what the volume's class says. */
+const SNAPSHOT_PARAMETERS: typeof VOLUME_PARAMETERS = { freeze: { ...FREEZE, initial: null } };
 
 export interface VolumeParameters {
   /** Ours, without those that have their initial value: kept with the volume and compared when its name comes again. */
