@@ -183,6 +183,17 @@ describe('NodeStageVolume', () => {
     expect(machine.contentOf(id)!.sizeBytes).toBe(300 * MIB);
   });
 
+  test('one that is staged and cannot grow while it is mounted stays staged', async () => {
+    const id = await volume();
+    await stage(id);
+    await store.resizeVolume(id, 500 * MIB);
+    machine.before = (call) => {
+      if (call.startsWith('grow ext4')) throw new StoreError('failed-precondition', 'cannot grow while it is mounted');
+    };
+    await stage(id);
+    expect(machine.mounts).toHaveLength(1);
+  });
+
   test('a mounted file system is not checked', async () => {
     const id = await volume();
     await stage(id);

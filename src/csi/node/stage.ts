@@ -128,8 +128,14 @@ async function stageMount(
     await makeReady(context, device, fileSystem);
     await context.mounter.mount(device.path, stagingPath, fileSystem, { flags, readOnly });
   }
+  if (readOnly) return;
   // A restore may be larger than its source, and a volume may have grown while it was not mounted.
-  if (!readOnly) await context.mounter.grow(device.path, stagingPath, fileSystem);
+  try {
+    await context.mounter.grow(device.path, stagingPath, fileSystem);
+  } catch (error) {
+    // Staged already, and perhaps in use: it stays so at its present size, and NodeExpandVolume tells what hinders it.
+    if (standing.kind !== 'own' || !(error instanceof StoreError) || error.code !== 'failed-precondition') throw error;
+  }
 }
 
 async function makeReady(context: NodeContext, device: Device, fileSystem: FileSystem): Promise<void> {
