@@ -17,8 +17,16 @@ export interface PageTableOptions {
   /** Leaves kept in memory; inner pages always stay. */
   readonly leafLimit: number;
   readonly durableSequence: () => number;
+  /** A stamp for "now" in the order of operations, and the stamp of the oldest one in flight (Infinity when none is). */
+  readonly stampNow: () => number;
+  readonly oldestStamp: () => number;
   /** The metadata store failed to read a page: nothing sensible can go on. */
   readonly failed: (error: Error) => void;
+}
+
+interface Waiter {
+  readonly done: () => void;
+  readonly failed: () => void;
 }
 
 /** A page nobody refers to any more; its children still carry its references until it is taken apart. */
@@ -30,10 +38,10 @@ export interface DroppedPage {
 export class PageTable {
   readonly #options: PageTableOptions;
   readonly #resident = new Map<number, Page>();
-  readonly #loading = new Map<number, (() => void)[]>();
+  readonly #loading = new Map<number, Waiter[]>();
   /** References of pages that are not in memory, where they are not 1, and their last drop where it may not be durable. */
   readonly #awayReferences = new Map<number, number>();
-  readonly #awayShed = new Map<number, number>();
+  readonly #awayShed = new Map<number, { readonly sequence: number; readonly stamp: number }>();
   /** Changes of old pages' counts during the background count. */
   #changes: Map<number, number> | null = new Map();
   #firstNewNumber = 1;
@@ -45,6 +53,8 @@ export class PageTable {
   readonly #encoded = new Map<number, Uint8Array>();
   readonly #removed = new Set<number>();
   readonly dropped: DroppedPage[] = [];
+  /** Dropped pages that are being brought into memory to be taken apart. */
+  readonly #dismantling = new Set<number>();
   /** Number of the page that a walk found missing; valid right after the walk said so. */
   missing = 0;
 
@@ -78,14 +88,14 @@ export class PageTable {
     return page;
   }
 
-  /** Brings a page into memory, then calls `done`. */
-  load(number: number, done: () => void): void {
+  /** Brings a page into memory, then calls `done`; `failed` when the metadata cannot be read. */
+  load(number: number, done: () => void, failed: () => void = () => undefined): void {
     const waiters = this.#loading.get(number);
     if (waiters !== undefined) {
-      waiters.push(done);
+      waiters.push({ done, failed });
       return;
     }
-    this.#loading.set(number, [done]);
+    this.#loading.set(number, [{ done, failed }]);
     this.#options.metadata.readPage(number, (error, bytes) => {
       const waiting = this.#loading.get(number)!;
       this.#loading.delete(number);
@@ -95,9 +105,10 @@ export class PageTable {
         this.#adopt(decodePage(number, bytes));
       } catch (cause) {
         this.#options.failed(cause as Error);
+        for (const waiter of waiting) waiter.failed();
         return;
       }
-      for (const waiter of waiting) waiter();
+      for (const waiter of waiting) waiter.done();
     });
   }
 
@@ -124,9 +135,9 @@ export class PageTable {
     return page.references !== 1 || (this.#changes !== null && page.number < this.#firstNewNumber);
   }
 
-  /** No record that took a reference away can still be lost. */
-  shedIsDurable(page: Page): boolean {
-    return page.shedSequence <= this.#options.durableSequence();
+  /** No record that took a reference away can still be lost, and no operation of who let go is under way. */
+  shedIsOver(page: Page): boolean {
+    return page.shedSequence <= this.#options.durableSequence() && page.shedStamp < this.#options.oldestStamp();
   }
 
   /** References to a page; known once counted. */
@@ -144,8 +155,12 @@ export class PageTable {
   /** A parent or root no longer refers to the page. With the last reference it comes into `dropped`. */
   dropReference(number: number, sequence: number): void {
     const page = this.#resident.get(number);
-    if (page !== undefined) page.shedSequence = Math.max(page.shedSequence, sequence);
-    else if (sequence > this.#options.durableSequence()) this.#awayShed.set(number, Math.max(sequence, this.#awayShed.get(number) ?? 0));
+    const stamp = this.#options.stampNow();
+    if (page === undefined) this.#awayShed.set(number, { sequence: Math.max(sequence, this.#awayShed.get(number)?.sequence ?? 0), stamp });
+    else {
+      page.shedSequence = Math.max(page.shedSequence, sequence);
+      page.shedStamp = stamp;
+    }
     if (this.#changeOld(number, -1)) return;
     const left = (page?.references ?? this.#awayReferences.get(number) ?? 1) - 1;
     assert(left >= 0, 'a page reference is dropped once');
@@ -164,8 +179,21 @@ export class PageTable {
     this.#dirty.add(page);
   }
 
+  /** Takes the next dropped page: it is being taken apart from now until `remove`. */
+  nextDropped(): DroppedPage {
+    const next = this.dropped.pop()!;
+    this.#dismantling.add(next.number);
+    return next;
+  }
+
+  /** Every dropped page that still holds references; a checkpoint names them, or they would stay for ever after a crash. */
+  droppedNumbers(): number[] {
+    return [...this.dropped.map(({ number }) => number), ...this.#dismantling];
+  }
+
   /** A dropped page has been taken apart: it is gone. */
   remove(page: Page): void {
+    this.#dismantling.delete(page.number);
     if (page.capturePending) this.#encode(page);
     this.#dirty.delete(page);
     this.#resident.delete(page.number);
@@ -213,8 +241,13 @@ export class PageTable {
     this.#encoded.clear();
     this.#captured = [];
     const durable = this.#options.durableSequence();
-    for (const [number, sequence] of this.#awayShed) if (sequence <= durable) this.#awayShed.delete(number);
-    this.#evict();
+    const oldest = this.#options.oldestStamp();
+    for (const [number, shed] of this.#awayShed) if (shed.sequence <= durable && shed.stamp < oldest) this.#awayShed.delete(number);
+  }
+
+  /** Lets leaves go that are over the limit. Never from inside a change: that counts on what it found in memory. */
+  evict(): void {
+    if (this.#leaves > this.#options.leafLimit) this.#evict();
   }
 
   // ---- the background count -----------------------------------------------------------------------------
@@ -263,18 +296,17 @@ export class PageTable {
     if (isLeaf(page)) this.#leaves++;
     page.dirty = true;
     this.#dirty.add(page);
-    if (this.#leaves > this.#options.leafLimit) this.#evict();
   }
 
   #adopt(page: Page): void {
     page.references = this.#awayReferences.get(page.number) ?? 1;
-    page.shedSequence = this.#awayShed.get(page.number) ?? 0;
+    const shed = this.#awayShed.get(page.number);
+    page.shedSequence = shed?.sequence ?? 0;
+    page.shedStamp = shed?.stamp ?? 0;
     this.#awayReferences.delete(page.number);
     this.#awayShed.delete(page.number);
     this.#resident.set(page.number, page);
-    if (!isLeaf(page)) return;
-    this.#leaves++;
-    if (this.#leaves > this.#options.leafLimit) this.#evict(page);
+    if (isLeaf(page)) this.#leaves++;
   }
 
   #encode(page: Page): void {
@@ -284,13 +316,13 @@ export class PageTable {
   }
 
   /** Second chance over the clean leaves. Pages that the checkpoint under way holds stay, since they cannot be read back. */
-  #evict(keep?: Page): void {
+  #evict(): void {
     let scanned = 0;
     const limit = this.#options.leafLimit;
     for (const page of this.#resident.values()) {
       if (this.#leaves <= limit || scanned++ > 2 * limit) break;
-      if (!isLeaf(page) || page === keep || page.dirty || page.capturePending || this.#encoded.has(page.number)) continue;
-      if (!this.shedIsDurable(page)) continue;
+      if (!isLeaf(page) || page.dirty || page.capturePending || this.#encoded.has(page.number)) continue;
+      if (!this.shedIsOver(page)) continue;
       this.#resident.delete(page.number);
       if (page.recentlyUsed) {
         page.recentlyUsed = false;
