@@ -3,17 +3,21 @@
  * test/setup/run-tests.ts repeats at the end of a run. Nothing is skipped for any other reason.
  */
 import { describe } from '@jest/globals';
-import { execFileSync } from 'node:child_process';
-import { accessSync, closeSync, constants, existsSync, openSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import type { Capability } from './machine.ts';
 
-/** Something that a suite needs. `lack` says why it is not there, in words for a person; undefined where it is. */
-export interface Capability {
-  readonly lack: string | undefined;
-}
-
-const repository = join(import.meta.dirname, '../..');
-const searchPath = `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin`;
+// Suites find both here; what is in machine.ts also works outside jest.
+export {
+  canMount,
+  canUseFuse,
+  canUseLoop,
+  commandPath,
+  csiSanityPath,
+  hasCommand,
+  hasCsiSanity,
+  hasFileSystem,
+  hasPrograms,
+} from './machine.ts';
+export type { Capability } from './machine.ts';
 
 /** `describe` where every capability is there, else a skipped suite whose name says what is missing. */
 export function describeIf(...needs: readonly Capability[]): (name: string, body: () => void) => void {
@@ -21,82 +25,4 @@ export function describeIf(...needs: readonly Capability[]): (name: string, body
   if (lacks.length === 0) return describe;
   // oxlint-disable-next-line jest/no-disabled-tests, jest/valid-describe-callback -- the one place that may skip, and it says why
   return (name, body) => describe.skip(`${name} [skipped: ${lacks.join('; ')}]`, body);
-}
-
-/** Mounting, and making devices: CAP_SYS_ADMIN (bit 21) in effect, as root. */
-export function canMount(): Capability {
-  const effective = /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '0';
-  const administers = (BigInt(`0x${effective}`) >> 21n) & 1n;
-  return { lack: process.getuid?.() === 0 && administers === 1n ? undefined : 'it must run as root with CAP_SYS_ADMIN' };
-}
-
-/** FUSE mounts of our own. */
-export function canUseFuse(): Capability {
-  return first(canMount(), opens('/dev/fuse'));
-}
-
-/** Loop devices of our own. */
-export function canUseLoop(): Capability {
-  return first(canMount(), opens('/dev/loop-control'));
-}
-
-/** These programs are installed. */
-export function hasPrograms(...names: readonly string[]): Capability {
-  const missing = names.filter((name) => !searchPath.split(':').some((folder) => folder !== '' && isExecutable(join(folder, name))));
-  return { lack: missing.length === 0 ? undefined : `not installed: ${missing.join(', ')}` };
-}
-
-/** The kernel mounts this type of file system, after loading its module where it has one. */
-export function hasFileSystem(type: 'ext4' | 'xfs' | 'btrfs'): Capability {
-  if (!kernelFileSystems().includes(type)) {
-    try {
-      execFileSync('modprobe', ['-q', type], { stdio: 'ignore', timeout: 10_000, env: { PATH: searchPath } });
-    } catch {
-      // No module and no modprobe come to the same: the list below decides.
-    }
-  }
-  return { lack: kernelFileSystems().includes(type) ? undefined : `the kernel has no ${type}` };
-}
-
-/** The command is built. `make test` does that; a single suite started by hand does not. */
-export function hasCommand(): Capability {
-  return { lack: existsSync(join(repository, 'dist/main.js')) ? undefined : 'not built: run make build' };
-}
-
-/** Where the command stands, for system tests. */
-export const commandPath = join(repository, 'bin/chunkstore');
-
-/** csi-sanity, as test/setup/csi-sanity.sh built it. */
-export const csiSanityPath = join(repository, '.tools/csi-sanity');
-
-export function hasCsiSanity(): Capability {
-  return { lack: isExecutable(csiSanityPath) ? undefined : 'csi-sanity is not built (Go missing or too old; run make tools to see why)' };
-}
-
-function first(...needs: readonly Capability[]): Capability {
-  return needs.find(({ lack }) => lack !== undefined) ?? { lack: undefined };
-}
-
-function opens(device: string): Capability {
-  try {
-    closeSync(openSync(device, 'r+'));
-    return { lack: undefined };
-  } catch (error) {
-    return { lack: `cannot open ${device}: ${(error as NodeJS.ErrnoException).code}` };
-  }
-}
-
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-function kernelFileSystems(): string[] {
-  return readFileSync('/proc/filesystems', 'utf8')
-    .split('\n')
-    .map((line) => line.split('\t').at(-1) ?? '');
 }
