@@ -215,10 +215,10 @@ export class Arena {
   }
 
   /** The reply must be whole. */
-  markDone(slot: number, errno: number, withData: boolean): void {
+  markDone(slot: number, errno: number, reply: { readonly withData: boolean }): void {
     const first = this.slot(slot);
     this.words[first + errnoWord] = errno;
-    this.words[first + withDataWord] = withData ? 1 : 0;
+    this.words[first + withDataWord] = reply.withData ? 1 : 0;
     Atomics.store(this.words, first + stateWord, SlotState.done);
   }
 

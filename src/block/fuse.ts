@@ -142,7 +142,7 @@ export function writeInitialized(words: Int32Array, reply: number): number {
 }
 
 /** Body of GETATTR's reply; answers its length. It is valid for no time, so that growth is seen. */
-export function writeAttributes(words: Int32Array, reply: number, sizeBytes: number, readOnly: boolean): number {
+export function writeAttributes(words: Int32Array, reply: number, sizeBytes: number, options: { readonly readOnly: boolean }): number {
   const body = clear(words, reply, 104);
   const attributes = body + 4;
   words[attributes] = 1; // inode
@@ -151,7 +151,7 @@ export function writeAttributes(words: Int32Array, reply: number, sizeBytes: num
   const sectors = sizeBytes / 512;
   words[attributes + 4] = sectors | 0;
   words[attributes + 5] = Math.floor(sectors / 4294967296);
-  words[attributes + 15] = readOnly ? 0o100400 : 0o100600;
+  words[attributes + 15] = options.readOnly ? 0o100400 : 0o100600;
   words[attributes + 16] = 1; // links
   words[attributes + 20] = granuleBytes;
   return 104;

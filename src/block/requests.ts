@@ -22,7 +22,7 @@ import { Kind } from './user-data.ts';
 
 export interface RequestsOptions {
   readonly arena: Arena;
-  readonly ring: Ring;
+  readonly ring: Pick<Ring, 'write'>;
   readonly shares: SlotShares;
   /** A reply is on its way: the kernel may have more requests soon. */
   readonly answered: (session: Session) => void;
@@ -36,7 +36,7 @@ export class Requests {
   parkedCount = 0;
 
   readonly #arena: Arena;
-  readonly #ring: Ring;
+  readonly #ring: Pick<Ring, 'write'>;
   readonly #shares: SlotShares;
   readonly #answered: (session: Session) => void;
   readonly #released: (session: Session) => void;
@@ -249,7 +249,7 @@ export class Requests {
       case Opcode.initialize:
         return this.#reply(slot, 0, fuse.writeInitialized(arena.words, reply));
       case Opcode.getAttributes:
-        return this.#reply(slot, 0, fuse.writeAttributes(arena.words, reply, session.sizeBytes, session.readOnly));
+        return this.#reply(slot, 0, fuse.writeAttributes(arena.words, reply, session.sizeBytes, session));
       case Opcode.statistics:
         return this.#reply(slot, 0, fuse.writeStatistics(arena.words, reply, session.sizeBytes));
       case Opcode.open: {
@@ -276,14 +276,14 @@ export class Requests {
   #reply(slot: number, errno: number, bodyBytes: number): void {
     const arena = this.#arena;
     fuse.writeReplyHeader(arena.words, arena.reply(slot), arena.request(slot), errno, bodyBytes);
-    arena.markDone(slot, errno, false);
+    arena.markDone(slot, errno, plain);
     this.answer(slot);
   }
 
   #replyData(slot: number, lengthBytes: number): void {
     const arena = this.#arena;
     fuse.writeReplyHeader(arena.words, arena.dataReply(slot), arena.request(slot), 0, lengthBytes);
-    arena.markDone(slot, 0, true);
+    arena.markDone(slot, 0, data);
     this.answer(slot);
   }
 
@@ -311,5 +311,7 @@ function isGone(result: number): boolean {
   );
 }
 
+const plain = { withData: false } as const;
+const data = { withData: true } as const;
 const readNumber = systemCallNumber('read');
 const requestBytes = fuse.requestHeaderBytes + fuse.maximumDataBytes;

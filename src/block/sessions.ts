@@ -19,7 +19,7 @@ import { Kind } from './user-data.ts';
 
 export interface SessionsOptions {
   readonly arena: Arena;
-  readonly ring: Ring;
+  readonly ring: Pick<Ring, 'write' | 'pollReadable' | 'cancelPoll' | 'setFile'>;
   /** The most reads that one round tries, over all connections. */
   readonly readsPerRound: number;
 }
@@ -30,7 +30,7 @@ export class Sessions {
   accepting = true;
 
   readonly #arena: Arena;
-  readonly #ring: Ring;
+  readonly #ring: SessionsOptions['ring'];
   readonly #readsPerRound: number;
   readonly #shares: SlotShares;
   readonly #sessions: (Session | null)[];

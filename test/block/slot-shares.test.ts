@@ -1,0 +1,47 @@
+import { expect, test } from '@jest/globals';
+import { SlotShares } from '../../src/block/slot-shares.ts';
+
+const takeAll = (shares: SlotShares, device: number): number => {
+  let count = 0;
+  for (; shares.mayTake(device); count++) shares.take(device);
+  return count;
+};
+
+test('one device alone takes all slots', () => {
+  const shares = new SlotShares({ slots: 64, devices: 8 });
+  shares.addDevice(0);
+  expect(takeAll(shares, 0)).toBe(64);
+});
+
+test('a greedy device leaves the others what they are owed', () => {
+  const shares = new SlotShares({ slots: 64, devices: 8 });
+  for (const device of [0, 1, 2, 3]) shares.addDevice(device);
+  expect(takeAll(shares, 0)).toBe(64 - 3 * 8);
+  expect([1, 2, 3].map((device) => takeAll(shares, device))).toEqual([8, 8, 8]);
+});
+
+test('what is given back goes to whom it is owed first', () => {
+  const shares = new SlotShares({ slots: 64, devices: 8 });
+  shares.addDevice(0);
+  takeAll(shares, 0);
+  shares.addDevice(1);
+  expect(shares.mayTake(1)).toBe(false);
+  shares.giveBack(0);
+  expect([shares.mayTake(0), shares.mayTake(1)]).toEqual([false, true]);
+});
+
+test('more devices than half the slots are owed one each, more than all share', () => {
+  const shares = new SlotShares({ slots: 4, devices: 8 });
+  for (const device of [0, 1, 2]) shares.addDevice(device);
+  expect(takeAll(shares, 0)).toBe(2);
+  for (const device of [3, 4, 5]) shares.addDevice(device);
+  expect(takeAll(shares, 5)).toBe(2);
+});
+
+test('a removed device is owed nothing', () => {
+  const shares = new SlotShares({ slots: 64, devices: 8 });
+  shares.addDevice(0);
+  shares.addDevice(1);
+  shares.removeDevice(1);
+  expect(takeAll(shares, 0)).toBe(64);
+});
