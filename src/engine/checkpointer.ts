@@ -18,6 +18,7 @@ interface Capture {
   readonly sequence: number;
   readonly ringPosition: number;
   readonly logPosition: LogPosition;
+  readonly life: string;
   readonly changes: MetadataChange[];
 }
 
@@ -55,8 +56,9 @@ export class Checkpointer {
     else this.#wanted = true;
   }
 
-  /** Calls back when a checkpoint that began now or later is durable. */
+  /** Calls back when a checkpoint that began now or later is durable, or when the pool has failed. */
   request(done: () => void): void {
+    if (this.#state.broken !== null) return done();
     if (this.#capture === null) {
       this.#waiting.push(done);
       this.#begin();
@@ -97,12 +99,14 @@ export class Checkpointer {
       nextPageNumber: pages.nextNumber,
       life: state.life,
       reserve: slots.nameReserve(RESERVE_SLOTS),
+      dropped: pages.droppedNumbers(),
     });
     changes.push({ table: 'pool', key: 0, value: pool });
     pages.capture();
-    this.#capture = { sequence, ringPosition: ring.tail, logPosition, changes };
+    this.#capture = { sequence, ringPosition: ring.tail, logPosition, life: state.life, changes };
     state.durability.syncData((errno) => {
       if (errno === 0) this.#encoding = true;
+      else this.abandon();
     });
   }
 
@@ -110,12 +114,17 @@ export class Checkpointer {
     const capture = this.#capture!;
     const state = this.#state;
     state.ports.metadata.commit([...capture.changes, ...state.pages.takeCaptured()], (error) => {
-      if (error !== null) return this.#failed(error);
-      this.#capture = null;
+      if (error !== null) {
+        this.#failed(error);
+        return this.abandon();
+      }
       this.#sequence = capture.sequence;
-      state.durability.checkpointed(capture.sequence, capture.ringPosition, capture.logPosition);
       state.pages.committed();
+      state.ring.rebase(capture.life);
+      // Whoever asks for a checkpoint in here gets the next one: this one counts as running to the end.
+      state.durability.checkpointed(capture.sequence, capture.ringPosition, capture.logPosition);
       const waiting = this.#waiting;
+      this.#capture = null;
       this.#waiting = this.#next;
       this.#next = [];
       if (this.#wanted) {
@@ -125,5 +134,13 @@ export class Checkpointer {
       this.#trimmed();
       for (const done of waiting) done();
     });
+  }
+
+  /** The pool has failed: whoever waits is called and finds out. */
+  abandon(): void {
+    const waiting = [...this.#waiting, ...this.#next];
+    this.#waiting = [];
+    this.#next = [];
+    for (const done of waiting) done();
   }
 }

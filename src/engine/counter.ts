@@ -21,12 +21,19 @@ export class Counter {
   #reading = 0;
   #over = false;
 
-  /** @param roots the root page of every object of the checkpoint, as often as objects have it */
-  constructor(state: EngineState, roots: readonly number[], done: () => void, failed: (error: Error) => void) {
+  /**
+   * @param roots the root page of every object of the checkpoint, as often as objects have it
+   * @param dropped pages of the checkpoint that nobody refers to and that still hold references
+   */
+  constructor(state: EngineState, roots: readonly number[], dropped: readonly number[], done: () => void, failed: (error: Error) => void) {
     this.#state = state;
     this.#done = done;
     this.#failed = failed;
     for (const root of roots) this.#visit(root);
+    for (const number of dropped) {
+      this.#found.set(number, 0);
+      this.#toRead.push(number);
+    }
   }
 
   /** One slice; true when there is more to do at once. */

@@ -27,7 +27,7 @@ export class Dismantler {
     const { pages, tree } = this.#state;
     let worked = false;
     for (let count = 0; count < PAGES_A_SLICE && pages.dropped.length > 0 && this.#loading < LOADS_AT_A_TIME; count++) {
-      const { number, sequence } = pages.dropped.pop()!;
+      const { number, sequence } = pages.nextDropped();
       const page = pages.get(number);
       if (page !== undefined) tree.dismantle(page, sequence);
       else {

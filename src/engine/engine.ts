@@ -78,6 +78,8 @@ export class Engine {
   #walker: (Walker & { readonly over?: boolean }) | null = null;
   readonly #walksWaiting: (() => Walker)[] = [];
   #checkpointedAtMs = 0;
+  /** Told when the metadata fails before requests are served. */
+  #startFailed: ((error: Error) => void) | null = null;
 
   constructor(ports: EnginePorts, options: EngineOptions) {
     this.#ports = ports;
@@ -86,6 +88,7 @@ export class Engine {
 
   /** Recovers the pool and begins to serve. `ready` is called when devices can be opened and requests submitted. */
   start(ready: (error: Error | null) => void): void {
+    this.#startFailed = ready;
     this.#ports.metadata.load((error, pool, objects) => {
       try {
         if (error !== null) throw error;
@@ -148,10 +151,13 @@ export class Engine {
   /** Time-driven work; call at least every 100 ms. */
   tick(): void {
     if (this.#parts === null) return;
-    const { state, requests, checkpointer } = this.#parts;
+    const { state, requests, checkpointer, merger } = this.#parts;
     const nowMs = this.#ports.clock.nowMs();
     requests.expire(nowMs);
-    requests.slotsFreed();
+    state.slots.advance();
+    state.pages.evict();
+    merger.tick();
+    requests.slotsFreed({ all: true });
     const { slots, durability } = state;
     if (slots.wantsDurability && slots.available < slots.counts.slots / 16 && !durability.running) durability.request(() => undefined);
     const aged = nowMs - this.#checkpointedAtMs >= this.#options.checkpointAgeMs && checkpointer.sequence < state.journal.sequence;
@@ -206,6 +212,7 @@ export class Engine {
           this.#counter = new Counter(
             state,
             roots,
+            row.dropped,
             () => this.#counted(),
             (cause) => this.#fail(cause),
           );
@@ -224,6 +231,8 @@ export class Engine {
     const flights = new Flights(operations);
     const objects = new Objects();
     const durableSequence = (): number => durability.durable;
+    const stampNow = (): number => flights.now;
+    const oldestStamp = (): number => flights.oldestStamp;
     const journal = new Journal(ring, recovered.last);
     const durability: Durability = new Durability(
       {
@@ -242,6 +251,8 @@ export class Engine {
       metadata: ports.metadata,
       leafLimit: this.#options.leafLimit,
       durableSequence,
+      stampNow,
+      oldestStamp,
       failed: (error) => this.#fail(error),
     });
     pages.start(row.nextPageNumber);
@@ -251,8 +262,8 @@ export class Engine {
       slots: count,
       reserve: row.reserve.filter((slot) => !named.has(slot) && slot < count),
       durableSequence,
-      stampNow: () => flights.now,
-      oldestStamp: () => flights.oldestStamp,
+      stampNow,
+      oldestStamp,
     });
     const tree = new Tree(pages, slots);
     return {
@@ -308,12 +319,10 @@ export class Engine {
   /** Makes durable what recovery found, together with the record of a new life; only then are slots taken. */
   #settle(state: EngineState): void {
     const life = newObjectId(this.#ports.random);
-    state.ring.announceLife(life);
     state.journal.control({ change: 'life', life });
     state.life = life;
     state.durability.request((errno) => {
       if (errno !== 0) return;
-      state.ring.confirmLife();
       state.slots.settle();
       this.#running.requests.slotsFreed();
     });
@@ -332,6 +341,7 @@ export class Engine {
     const { state, requests, merger } = this.#running;
     // What the last process meant to merge is not written down anywhere.
     for (const object of state.objects.all()) merger.sweep(object);
+    requests.counted();
     state.durability.request(() => requests.slotsFreed());
   }
 
@@ -347,7 +357,13 @@ export class Engine {
 
   #fail(error: Error): void {
     const state = this.#parts?.state;
-    if (state !== undefined && state.broken === null) state.broken = error;
+    if (state?.broken !== null && state !== undefined) return;
+    if (state === undefined) this.#startFailed?.(error);
+    else {
+      state.broken = error;
+      this.#parts?.requests.fail();
+      this.#parts?.checkpointer.abandon();
+    }
     this.#options.failed(error);
   }
 

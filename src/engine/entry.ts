@@ -91,36 +91,59 @@ export class Entry {
   }
 }
 
-/** What the background should do with an entry, or nothing. `target` 0 asks for a new slot. */
+/** What the background should do with an entry: move these granules to the target. `target` 0 asks for a new slot. */
 export interface MergePlan {
-  source: number;
   target: number;
   mask: number;
 }
 
+/** Layers that an entry may keep for good. */
+const LAYERS_AT_REST = 2;
+
 /**
- * Decides a merge: two layers that this volume alone owns become one (that frees a slot); more than two layers become
- * fewer, so that a read of a chunk stays one or two disk reads. Always copies the smaller side.
+ * Decides a merge: layers that this volume alone owns become one (that frees slots); more than two layers become two, so
+ * that a read of a chunk stays one or two disk reads. The largest layers stay where they are.
  *
  * @param owned bit n: layer n may be written in place
  */
 export function planMerge(entry: Entry, owned: number, plan: MergePlan): boolean {
-  let target = -1;
+  const target = largest(entry, owned);
+  // Without a layer of its own the volume needs a new slot, which counts as one of the two.
+  let left = target < 0 ? entry.count + 1 : entry.count;
+  let moved = 0;
+  plan.mask = 0;
   for (let layer = 0; layer < entry.count; layer++) {
-    if ((owned >> layer) & 1 && (target < 0 || granulesIn(entry.masks[layer]!) > granulesIn(entry.masks[target]!))) target = layer;
+    if (layer === target || !((owned >> layer) & 1)) continue;
+    moved |= 1 << layer;
+    left--;
   }
-  let source = -1;
-  for (let layer = 0; layer < entry.count; layer++) {
-    if (layer === target) continue;
-    const frees = ((owned >> layer) & 1) === 1;
-    if (!frees && entry.count <= 2) continue;
-    const sourceFrees = source >= 0 && ((owned >> source) & 1) === 1;
-    const smaller = source < 0 || granulesIn(entry.masks[layer]!) < granulesIn(entry.masks[source]!);
-    if (source < 0 || (frees && !sourceFrees) || (frees === sourceFrees && smaller)) source = layer;
+  if (target < 0 && entry.count <= LAYERS_AT_REST) return false;
+  while (left > LAYERS_AT_REST) {
+    moved |= 1 << smallest(entry, moved | (target < 0 ? 0 : 1 << target));
+    left--;
   }
-  if (source < 0) return false;
-  plan.source = entry.slots[source]!;
+  for (let layer = 0; layer < entry.count; layer++) if ((moved >> layer) & 1) plan.mask |= entry.masks[layer]!;
   plan.target = target < 0 ? HEADER_SLOT : entry.slots[target]!;
-  plan.mask = entry.masks[source]!;
-  return true;
+  return plan.mask !== 0;
+}
+
+/** The layer with the most granules of those in the set, or -1. */
+function largest(entry: Entry, set: number): number {
+  let chosen = -1;
+  for (let layer = 0; layer < entry.count; layer++) {
+    if (!((set >> layer) & 1)) continue;
+    if (chosen < 0 || granulesIn(entry.masks[layer]!) > granulesIn(entry.masks[chosen]!)) chosen = layer;
+  }
+  return chosen;
+}
+
+/** The layer with the fewest granules of those not in the set. */
+function smallest(entry: Entry, excluded: number): number {
+  let chosen = -1;
+  for (let layer = 0; layer < entry.count; layer++) {
+    if ((excluded >> layer) & 1) continue;
+    if (chosen < 0 || granulesIn(entry.masks[layer]!) < granulesIn(entry.masks[chosen]!)) chosen = layer;
+  }
+  assert(chosen >= 0, 'a merge leaves layers');
+  return chosen;
 }

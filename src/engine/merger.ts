@@ -47,6 +47,10 @@ export class Merger {
   readonly #entry = new Entry();
   readonly #chunks = new NumberQueue();
   readonly #numbers = new NumberQueue();
+  /** Chunks whose layers will be owned when what happened so far is durable and over. */
+  readonly #laterChunks = new NumberQueue();
+  readonly #laterNumbers = new NumberQueue();
+  readonly #laterSequences = new NumberQueue();
   readonly #buffers: number[] = [];
   readonly #sweeps = new Map<number, number>();
   #loading = false;
@@ -70,6 +74,16 @@ export class Merger {
   /** Something that shared with this volume is gone: look through its whole map for layers that it owns now. */
   sweep(object: StoredObject): void {
     if (object.kind === 'volume') this.#sweeps.set(object.number, 0);
+  }
+
+  /** Looks again at chunks whose layers were not owned yet; now and then, since operations in flight may last. */
+  tick(): void {
+    const { durable } = this.#options.state.durability;
+    for (let count = this.#laterSequences.length; count > 0 && this.#laterSequences.first <= durable; count--) {
+      this.#laterSequences.shift();
+      this.#chunks.push(this.#laterChunks.shift());
+      this.#numbers.push(this.#laterNumbers.shift());
+    }
   }
 
   /** One slice of work; true when there may be more to do at once. */
@@ -99,13 +113,26 @@ export class Merger {
       return this.#chunks.length > 0;
     }
     leaf.read(indexAt(chunk, 0), this.#entry);
-    const plan: MergePlan = { source: 0, target: 0, mask: 0 };
-    if (!planMerge(this.#entry, state.tree.ownedLayers(object, chunk, this.#entry), plan)) return this.#chunks.length > 0;
+    const plan: MergePlan = { target: 0, mask: 0 };
+    const owned = state.tree.ownedLayers(object, chunk, this.#entry);
+    const soonOwned = state.tree.soonOwnedLayers(object, chunk, this.#entry);
+    if (owned !== soonOwned && planMerge(this.#entry, soonOwned, plan)) {
+      this.#later(object, chunk);
+      return this.#chunks.length > 0;
+    }
+    if (!planMerge(this.#entry, owned, plan)) return this.#chunks.length > 0;
     const fresh = plan.target === HEADER_SLOT;
     if (fresh) plan.target = state.slots.take();
     if (plan.target === HEADER_SLOT) return this.#chunks.length > 0;
     this.#begin(object, chunk, plan, fresh);
     return this.#buffers.length > 0;
+  }
+
+  #later(object: StoredObject, chunk: number): void {
+    if (this.#laterChunks.length >= QUEUE_LIMIT) return this.sweep(object);
+    this.#laterChunks.push(chunk);
+    this.#laterNumbers.push(object.number);
+    this.#laterSequences.push(this.#options.state.journal.sequence);
   }
 
   #begin(object: StoredObject, chunk: number, plan: MergePlan, fresh: boolean): void {
@@ -115,48 +142,59 @@ export class Merger {
     parts.begin(part, plan.target, fresh);
     object.writesInFlight++;
     state.flights.begin(firstFlight + part);
-    const merge: Merge = { part, object, chunk, plan, buffer: this.#buffers.pop()!, pending: 0, failed: false };
-    this.#eachRun(
-      merge,
-      plan.source,
-      (disk, length, memory, tag) => state.ports.data.read(disk, length, memory, tag),
-      () => this.#copy(merge),
-    );
+    const merge: Merge = { part, object, chunk, plan, buffer: this.#buffers.pop()!, pending: 1, failed: false };
+    const copy = (): void => this.#copy(merge);
+    // Each granule of the plan lies in one layer: the runs of all layers together are the plan's mask.
+    for (let layer = 0; layer < this.#entry.count; layer++) {
+      const mask = this.#entry.masks[layer]! & plan.mask;
+      this.#eachRun(
+        merge,
+        this.#entry.slots[layer]!,
+        mask,
+        (disk, length, memory, tag) => state.ports.data.read(disk, length, memory, tag),
+        copy,
+      );
+    }
+    merge.pending--;
   }
 
   #copy(merge: Merge): void {
     const { state } = this.#options;
     if (merge.failed) return this.#end(merge);
-    this.#eachRun(
-      merge,
-      merge.plan.target,
-      (disk, length, memory, tag) => state.ports.data.write(disk, length, memory, tag),
-      () => {
-        state.durability.landed();
-        this.#record(merge);
-      },
-    );
+    const { target, mask } = merge.plan;
+    const record = (): void => {
+      state.durability.landed();
+      this.#record(merge);
+    };
+    merge.pending = 1;
+    this.#eachRun(merge, target, mask, (disk, length, memory, tag) => state.ports.data.write(disk, length, memory, tag), record);
+    merge.pending--;
   }
 
-  /** Issues one disk operation for each run of granules in the mask, and calls `done` when all are over. */
-  #eachRun(merge: Merge, slot: number, issue: (disk: number, length: number, memory: number, tag: number) => void, done: () => void): void {
+  /** Issues one disk operation for each run of granules in the mask. `done` is called when all that is pending is over;
+   * completions come later, so the caller's own token keeps it from ending before everything was issued. */
+  #eachRun(
+    merge: Merge,
+    slot: number,
+    mask: number,
+    issue: (disk: number, length: number, memory: number, tag: number) => void,
+    done: () => void,
+  ): void {
     const { state } = this.#options;
     const { granulesPerChunk, chunkSizeBytes } = state.geometry;
-    merge.pending = 1;
     const over = (result: number): void => {
       if (result < 0) merge.failed = true;
       if (--merge.pending === 0) done();
     };
     for (let granule = 0; granule < granulesPerChunk; granule++) {
-      if (!((merge.plan.mask >> granule) & 1)) continue;
+      if (!((mask >> granule) & 1)) continue;
       let to = granule + 1;
-      while (to < granulesPerChunk && (merge.plan.mask >> to) & 1) to++;
+      while (to < granulesPerChunk && (mask >> to) & 1) to++;
       const at = granule * GRANULE_BYTES;
       merge.pending++;
       issue(slot * chunkSizeBytes + at, (to - granule) * GRANULE_BYTES, merge.buffer + at, state.calls.tag(over));
       granule = to;
     }
-    merge.pending--;
   }
 
   #record(merge: Merge): void {
@@ -164,11 +202,16 @@ export class Merger {
     const { object, chunk, plan, part } = merge;
     if (merge.failed || object.deleted || object.incarnation !== this.#options.parts.incarnation[part]) return this.#end(merge);
     const leaf = state.tree.find(object, chunk);
-    if (leaf === MISSING) return state.pages.load(state.pages.missing, () => this.#record(merge));
+    if (leaf === MISSING) {
+      return state.pages.load(
+        state.pages.missing,
+        () => this.#record(merge),
+        () => this.#end(merge),
+      );
+    }
     if (leaf === EMPTY) return this.#end(merge);
     leaf.read(indexAt(chunk, 0), this.#entry);
-    const at = this.#entry.find(plan.source);
-    const still = at < 0 ? 0 : this.#entry.masks[at]! & plan.mask;
+    const still = this.#entry.covered() & plan.mask;
     if (still === 0) return this.#end(merge);
     this.#entry.withLayer(plan.target, still);
     state.tree.setEntry(object, chunk, this.#entry, state.journal.entry(object, chunk, this.#entry));
@@ -217,11 +260,11 @@ export class Merger {
     leaf: { layersAt(index: number): number; read(index: number, entry: Entry): void },
     firstChunk: number,
   ): void {
-    const plan: MergePlan = { source: 0, target: 0, mask: 0 };
+    const plan: MergePlan = { target: 0, mask: 0 };
     for (let index = 0; index < FANOUT; index++) {
       if (leaf.layersAt(index) < 2) continue;
       leaf.read(index, this.#entry);
-      const owned = this.#options.state.tree.ownedLayers(object, firstChunk + index, this.#entry);
+      const owned = this.#options.state.tree.soonOwnedLayers(object, firstChunk + index, this.#entry);
       if (planMerge(this.#entry, owned, plan)) this.want(object, firstChunk + index);
     }
   }

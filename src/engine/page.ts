@@ -25,8 +25,9 @@ interface PageState {
   readonly level: number;
   /** Parents and roots that refer to this page. Not known for pages of the last checkpoint until they are counted. */
   references: number;
-  /** Sequence of the last record that took a reference away. */
+  /** Sequence of the last record that took a reference away, and its stamp in the order of operations. */
   shedSequence: number;
+  shedStamp: number;
   /** Changed since it was last captured for a checkpoint. */
   dirty: boolean;
   /** The checkpoint under way still has to encode it; whoever changes it first encodes it before. */
@@ -42,6 +43,7 @@ export class LeafPage implements PageState {
   readonly level = 0;
   references = 1;
   shedSequence = 0;
+  shedStamp = 0;
   dirty = false;
   capturePending = false;
   stored = false;
@@ -112,6 +114,7 @@ export class InnerPage implements PageState {
   readonly level: number;
   references = 1;
   shedSequence = 0;
+  shedStamp = 0;
   dirty = false;
   capturePending = false;
   stored = false;

@@ -10,15 +10,15 @@
  */
 import { assert } from '../util/assert.ts';
 import { StoreError } from '../util/errors.ts';
-import { readHead, RecordBuffer, RecordKind, type RecordHead, RECORD_UNIT_BYTES } from './record.ts';
+import { readControl, readHead, RecordBuffer, RecordKind, type RecordHead, RECORD_UNIT_BYTES } from './record.ts';
 
 const MAGIC = 0x676e6972; // "ring"
 const VERSION = 1;
 export const RING_HEADER_BYTES = 4096;
-const LIFE_BYTES = 16;
+const TEXT_BYTES = 32;
 
-const FIELD = { magic: 0, version: 1, capacity: 2, head: 3, tail: 4 } as const; // 32-bit words
-const AT = { pool: 32, life: 64, nextLife: 96 } as const; // bytes
+const FIELD = { magic: 0, version: 1, capacity: 2, head: 3, tail: 4, base: 5 } as const; // 32-bit words
+const AT = { pool: 32, lives: 64 } as const; // bytes
 
 export class RecordRing {
   readonly buffer: RecordBuffer;
@@ -36,39 +36,61 @@ export class RecordRing {
     this.buffer = new RecordBuffer(bytes.subarray(RING_HEADER_BYTES, RING_HEADER_BYTES + capacityUnits * RECORD_UNIT_BYTES));
   }
 
-  /** Whether it holds the records of this pool in its present life: then they were acknowledged and must be replayed. */
+  /**
+   * Whether it continues this pool as the disk has it: then its records were acknowledged and must be replayed. It does
+   * when the disk's last life is the one before the ring's first record, or one that a record of the ring began.
+   */
   belongsTo(poolId: string, life: string): boolean {
-    if (this.#words[FIELD.magic] !== MAGIC || this.#text(AT.pool) !== poolId) return false;
+    if (Atomics.load(this.#words, FIELD.magic) !== MAGIC || this.#text(AT.pool) !== poolId) return false;
     if (this.#words[FIELD.version] !== VERSION || this.#words[FIELD.capacity] !== this.#capacity) {
       throw new StoreError(
         'failed-precondition',
         'the shared memory was laid out by another version of this program; stop that one in order, so that it writes a checkpoint',
       );
     }
-    return this.#text(AT.life) === life || this.#text(AT.nextLife) === life;
+    return this.#baseLife === life || this.#beginsLife(life);
   }
 
-  /** Empties it for a pool. `life` is the one on disk, whose records it continues. */
+  /** Empties it for a pool. `life` is the one before its first record. It counts from `publish` on. */
   initialize(poolId: string, life: string): void {
-    this.#words[FIELD.magic] = 0;
+    Atomics.store(this.#words, FIELD.magic, 0);
     this.#setText(AT.pool, poolId);
-    this.#setText(AT.life, life);
-    this.#setText(AT.nextLife, life);
+    this.#words[FIELD.base] = 0;
+    this.#setText(AT.lives, life);
     this.#words[FIELD.version] = VERSION;
     this.#words[FIELD.capacity] = this.#capacity;
     this.#words[FIELD.head] = 0;
     this.#words[FIELD.tail] = 0;
+  }
+
+  /** It holds everything since the checkpoint: a successor may believe it. */
+  publish(): void {
     Atomics.store(this.#words, FIELD.magic, MAGIC);
   }
 
-  /** Announces a life before its record can be on disk, so that either one of the two is recognised after a kill. */
-  announceLife(life: string): void {
-    this.#setText(AT.nextLife, life);
+  /** A durable checkpoint has this life; call before the records up to there are trimmed. Two places take turns, so that a
+   * kill leaves the old one or the new one. */
+  rebase(life: string): void {
+    if (this.#baseLife === life) return;
+    const other = 1 - this.#words[FIELD.base]!;
+    this.#setText(AT.lives + other * TEXT_BYTES, life);
+    Atomics.store(this.#words, FIELD.base, other);
   }
 
-  /** The record of the announced life is durable. */
-  confirmLife(): void {
-    this.#bytes.copyWithin(AT.life, AT.nextLife, AT.nextLife + LIFE_BYTES * 2);
+  get #baseLife(): string {
+    return this.#text(AT.lives + this.#words[FIELD.base]! * TEXT_BYTES);
+  }
+
+  #beginsLife(life: string): boolean {
+    const head: RecordHead = { sequence: 0, kind: 0, units: 0, objectNumber: 0, incarnation: 0 };
+    let position = this.head;
+    for (let at = this.read(position, head); at !== null; at = this.read(position, head)) {
+      position = (position + head.units) >>> 0;
+      if (head.kind !== RecordKind.control) continue;
+      const change = readControl(this.buffer, at);
+      if (change.change === 'life' && change.life === life) return true;
+    }
+    return false;
   }
 
   get head(): number {
@@ -139,14 +161,14 @@ export class RecordRing {
   }
 
   #text(at: number): string {
-    const bytes = this.#bytes.subarray(at, at + LIFE_BYTES * 2);
+    const bytes = this.#bytes.subarray(at, at + TEXT_BYTES);
     const end = bytes.indexOf(0);
     return Buffer.from(bytes.subarray(0, end < 0 ? bytes.length : end)).toString('latin1');
   }
 
   #setText(at: number, text: string): void {
-    assert(text.length <= LIFE_BYTES * 2, 'identifiers have at most 32 characters');
-    this.#bytes.fill(0, at, at + LIFE_BYTES * 2);
+    assert(text.length <= TEXT_BYTES, 'identifiers have at most 32 characters');
+    this.#bytes.fill(0, at, at + TEXT_BYTES);
     this.#bytes.set(Buffer.from(text, 'latin1'), at);
   }
 }

@@ -88,6 +88,7 @@ function combine(input: RecoveryInput, batches: RecordBuffer[], logged: { sequen
         ring.append(head.units);
       }
     }
+    ring.publish();
     return { batches, logged, last: logged, loggedPosition: ring.tail };
   }
   let last = logged;

@@ -152,15 +152,42 @@ export class Requests {
 
   // ---- wake-ups ------------------------------------------------------------------------------------------
 
-  /** Slots may have become free. */
-  slotsFreed(): void {
-    while (this.#parked.head !== NONE && (this.#state.slots.available > 0 || this.#state.slots.inLimbo > 0)) {
+  /** Slots may have become free: starts parked writes in their order, until one finds none. With `all` every one is tried:
+   * a later one may have come to own the slot that it writes. */
+  slotsFreed(options: { readonly all?: boolean } = {}): void {
+    const still = emptyList();
+    while (this.#parked.head !== NONE) {
       const part = this.#parts.links.take(this.#parked);
       this.#unpark(part);
       const parkedBefore = this.#parkedParts;
       this.#startWrite(part, true);
-      if (this.#parkedParts > parkedBefore) return;
+      if (this.#parkedParts === parkedBefore) continue;
+      if (options.all !== true) return;
+      assert(this.#parts.links.take(this.#parked) === part, 'a part that parks again is the first');
+      this.#parts.links.append(still, part);
     }
+    this.#parked.head = still.head;
+    this.#parked.tail = still.tail;
+  }
+
+  /** The count after the start is over: what waits now waits for space. */
+  counted(): void {
+    const nowMs = this.#state.ports.clock.nowMs();
+    for (let part = this.#parked.head; part !== NONE; part = this.#parts.links.next(part)) {
+      this.#parkedAtMs[this.#parts.request[part]!] = nowMs;
+      this.#movePayload(this.#parts.request[part]!);
+    }
+  }
+
+  /** The pool has failed: what waits for space or for room in the ring ends with an error. */
+  fail(): void {
+    for (const list of [this.#parked, this.#waitingForRing]) {
+      for (let part = this.#parts.links.take(list); part !== NONE; part = this.#parts.links.take(list)) {
+        if (list === this.#parked) this.#unpark(part);
+        this.#giveUp(part);
+      }
+    }
+    for (const request of this.#zerosWaitingForRing.splice(0)) this.#startZero(request);
   }
 
   /** The ring has room again. */
@@ -213,8 +240,11 @@ export class Requests {
       if (leaf === MISSING) {
         this.#progress[request] = at;
         if (runLength > 0) this.#issueRead(request, runDisk, runLength, runMemory);
-        pages.load(pages.missing, () => this.#continueRead(request));
-        return;
+        const failed = (): void => {
+          this.#errno[request] = Errno.io;
+          this.#finishedRead(request);
+        };
+        return pages.load(pages.missing, () => this.#continueRead(request), failed);
       }
       const within = offset - chunk * chunkSizeBytes;
       const end = Math.min(chunkSizeBytes, within + length - at);
@@ -276,6 +306,7 @@ export class Requests {
     const { tree, pages, slots, ports, geometry, journal } = this.#state;
     const parts = this.#parts;
     const object = parts.object[part]!;
+    if (this.#state.broken !== null) return this.#giveUp(part);
     if (object.holds > 0) return parts.links.append(this.#waitersOf(object).parts, part);
     if (!journal.hasRoom) {
       parts.links.append(this.#waitingForRing, part);
@@ -284,7 +315,12 @@ export class Requests {
     const chunk = parts.chunk[part]!;
     const mask = parts.mask[part]!;
     const leaf = tree.find(object, chunk);
-    if (leaf === MISSING) return pages.load(pages.missing, () => this.#startWrite(part));
+    if (leaf === MISSING)
+      return pages.load(
+        pages.missing,
+        () => this.#startWrite(part),
+        () => this.#giveUp(part),
+      );
     const other = parts.findInFlight(object, chunk);
     let slot = HEADER_SLOT;
     let fresh = false;
@@ -353,7 +389,13 @@ export class Requests {
     }
     const chunk = parts.chunk[part]!;
     const leaf = tree.find(object, chunk);
-    if (leaf === MISSING) return pages.load(pages.missing, () => this.#record(part));
+    if (leaf === MISSING) {
+      const failed = (): void => {
+        this.#errno[parts.request[part]!] = Errno.io;
+        this.#endWrite(part);
+      };
+      return pages.load(pages.missing, () => this.#record(part), failed);
+    }
     const before = this.#entry;
     const after = this.#after;
     if (leaf === EMPTY) before.clear();
@@ -363,9 +405,18 @@ export class Requests {
     if (!after.equals(before)) {
       const sequence = journal.entry(object, chunk, after);
       tree.setEntry(object, chunk, after, sequence);
-      if (after.count > 2) this.#options.mergeWanted(object, chunk);
+      if (after.count > 2 || (after.count === 2 && parts.fresh[part] === 1 && slots.soonOwned(after.slots[0]!)))
+        this.#options.mergeWanted(object, chunk);
     }
     this.#endWrite(part);
+  }
+
+  /** Ends a part that is not in flight with an error. */
+  #giveUp(part: number): void {
+    const request = this.#parts.request[part]!;
+    this.#errno[request] = Errno.io;
+    this.#parts.free(part);
+    this.#finished(request);
   }
 
   #endWrite(part: number): void {
@@ -397,7 +448,7 @@ export class Requests {
   }
 
   #park(part: number, again: boolean): void {
-    const { slots, ports, durability } = this.#state;
+    const { slots, ports, durability, broken } = this.#state;
     const request = this.#parts.request[part]!;
     if (again) this.#parts.links.prepend(this.#parked, part);
     else {
@@ -406,7 +457,7 @@ export class Requests {
     }
     this.#parkedParts++;
     this.#parkedOf[request]!++;
-    if (slots.wantsDurability && !durability.running) durability.request(() => undefined);
+    if (slots.wantsDurability && !durability.running && broken === null) durability.request(() => undefined);
     if (slots.counted) this.#movePayload(request);
   }
 
@@ -423,6 +474,7 @@ export class Requests {
   }
 
   #slotsMayBeFree(): void {
+    if (this.#state.slots.wantsAdvance) this.#state.slots.advance();
     if (this.#parked.head !== NONE) this.slotsFreed();
   }
 
@@ -449,9 +501,9 @@ export class Requests {
     const wholeFrom = Math.ceil(from / chunkSizeBytes);
     const wholeTo = Math.floor(to / chunkSizeBytes);
     const again = (): void => this.#startZero(request);
-    if (wholeFrom < wholeTo && !tree.canTrim(object, wholeFrom, wholeTo - wholeFrom)) return pages.load(pages.missing, again);
-    if (tree.find(object, firstChunk) === MISSING) return pages.load(pages.missing, again);
-    if (tree.find(object, lastChunk) === MISSING) return pages.load(pages.missing, again);
+    const load = (): void => pages.load(pages.missing, again, again); // broken by then, if it failed
+    if (wholeFrom < wholeTo && !tree.canTrim(object, wholeFrom, wholeTo - wholeFrom)) return load();
+    if (tree.find(object, firstChunk) === MISSING || tree.find(object, lastChunk) === MISSING) return load();
     if (wholeFrom > wholeTo) this.#zeroPart(object, firstChunk, from - firstChunk * chunkSizeBytes, to - firstChunk * chunkSizeBytes);
     else {
       if (firstChunk < wholeFrom) this.#zeroPart(object, firstChunk, from - firstChunk * chunkSizeBytes, chunkSizeBytes);

@@ -4,8 +4,8 @@
  * Invariants (design rules 2, 3 and 7; each is a corruption when broken):
  * - a slot is taken only when the record that dropped its last reference is durable on disk and every operation that
  *   was in flight at the drop is over: until then it waits in limbo;
- * - a slot is written in place only while one volume alone refers to it and every record that dropped another
- *   reference is durable;
+ * - a slot is written in place only while one volume alone refers to it, every record that dropped another reference
+ *   is durable, and every operation that was in flight at such a drop is over;
  * - before the background count is over, nothing counts as owned by one volume, and new slots come from the reserve
  *   that the last checkpoint named;
  * - nothing is taken before what recovery found is durable.
@@ -45,10 +45,14 @@ export class Slots {
   #lastLimboSequence = 0;
   /** What the count found without a reference: all of it waits for one sequence and one stamp. */
   #uncounted: { readonly free: Uint32Array; readonly count: number; readonly sequence: number; readonly stamp: number } | null = null;
-  /** Slots with owners left whose last drop is perhaps not durable. */
+  /** Slots with owners left whose last drop is perhaps not durable or not over, with the number of that drop. */
   readonly #shed = new Map<number, number>();
   readonly #shedSlots = new NumberQueue();
   readonly #shedSequences = new NumberQueue();
+  readonly #shedStamps = new NumberQueue();
+  #lastShedSequence = 0;
+  #drops = 0;
+  #dropsOver = 0;
 
   constructor(options: SlotsOptions) {
     this.#options = options;
@@ -108,30 +112,37 @@ export class Slots {
     const left = this.counts.add(slot, -1);
     if (!this.counted) return;
     if (left === 0) this.#toLimbo(slot, sequence);
-    else if (sequence > this.#options.durableSequence()) {
-      this.#shed.set(slot, Math.max(sequence, this.#shed.get(slot) ?? 0));
-      this.#shedSlots.push(slot);
-      this.#shedSequences.push(sequence);
-    }
+    else this.#remember(slot, sequence);
   }
 
   /** One leaf page alone refers to the slot, in memory and in every state that a power cut could leave. (Whether that
    * page belongs to one volume alone is for the tree to say.) */
   owned(slot: number): boolean {
-    if (!this.counted || this.#options.durableSequence() < this.#countedSequence || this.counts.get(slot) !== 1) return false;
-    const shed = this.#shed.get(slot);
-    return shed === undefined || shed <= this.#options.durableSequence();
+    return this.counted && this.counts.get(slot) === 1 && this.#options.durableSequence() >= this.#countedSequence && !this.#shed.has(slot);
   }
 
-  /** Forgets what is durable by now; called when the durable sequence has advanced. */
+  /** The slot will be owned when what happened is durable and over. */
+  soonOwned(slot: number): boolean {
+    return this.counted && this.counts.get(slot) === 1;
+  }
+
+  /** Forgets what is durable and over by now; called when the durable sequence has advanced and when operations end. */
   advance(): void {
     const durable = this.#options.durableSequence();
-    while (this.#shedSlots.length > 0 && this.#shedSequences.first <= durable) {
-      const slot = this.#shedSlots.shift();
+    const oldest = this.#options.oldestStamp();
+    while (this.#shedSlots.length > 0 && this.#shedSequences.first <= durable && this.#shedStamps.first < oldest) {
       this.#shedSequences.shift();
-      if ((this.#shed.get(slot) ?? Infinity) <= durable) this.#shed.delete(slot);
+      this.#shedStamps.shift();
+      const slot = this.#shedSlots.shift();
+      this.#dropsOver++;
+      if (this.#shed.get(slot) === this.#dropsOver) this.#shed.delete(slot);
     }
     this.#releaseLimbo();
+  }
+
+  /** Something may be over by now that `advance` has not seen. */
+  get wantsAdvance(): boolean {
+    return this.#shedSlots.length > 0 || this.#limboSlots.length > 0 || this.#uncounted !== null;
   }
 
   /** Some slot waits only for a record to become durable. */
@@ -173,6 +184,17 @@ export class Slots {
     });
     if (this.#uncounted !== null) collect(this.#uncounted.free, named, limit);
     return named;
+  }
+
+  /** Until the drop is durable and the operations in flight at it are over, what is left is nobody's alone: a reader of
+   * the owner that let go may still be under way. */
+  #remember(slot: number, sequence: number): void {
+    this.#drops++;
+    this.#lastShedSequence = Math.max(this.#lastShedSequence, sequence);
+    this.#shed.set(slot, this.#drops);
+    this.#shedSlots.push(slot);
+    this.#shedSequences.push(this.#lastShedSequence);
+    this.#shedStamps.push(this.#options.stampNow());
   }
 
   #toLimbo(slot: number, sequence: number): void {

@@ -56,11 +56,25 @@ export class Tree {
     let number = object.rootNumber;
     for (let level = object.rootLevel; level >= 0; level--) {
       const page = this.#pages.get(number)!;
-      if (this.#pages.isShared(page) || !this.#pages.shedIsDurable(page)) return 0;
+      if (this.#pages.isShared(page) || !this.#pages.shedIsOver(page)) return 0;
       if (level > 0) number = (page as InnerPage).children[indexAt(chunk, level)]!;
     }
     let owned = 0;
     for (let layer = 0; layer < entry.count; layer++) if (this.#slots.owned(entry.slots[layer]!)) owned |= 1 << layer;
+    return owned;
+  }
+
+  /** As `ownedLayers`, but of what is not durable or not over yet, too: what will be owned if nothing else happens. */
+  soonOwnedLayers(object: StoredObject, chunk: number, entry: Entry): number {
+    if (!this.#pages.counted) return 0;
+    let number = object.rootNumber;
+    for (let level = object.rootLevel; level >= 0; level--) {
+      const page = this.#pages.get(number)!;
+      if (this.#pages.isShared(page)) return 0;
+      if (level > 0) number = (page as InnerPage).children[indexAt(chunk, level)]!;
+    }
+    let owned = 0;
+    for (let layer = 0; layer < entry.count; layer++) if (this.#slots.soonOwned(entry.slots[layer]!)) owned |= 1 << layer;
     return owned;
   }
 

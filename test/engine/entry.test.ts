@@ -12,7 +12,7 @@ function layersOf(entry: Entry): [number, number][] {
 }
 
 function plan(entry: Entry, owned: number): MergePlan | null {
-  const result: MergePlan = { source: 0, target: 0, mask: 0 };
+  const result: MergePlan = { target: 0, mask: 0 };
   return planMerge(entry, owned, result) ? result : null;
 }
 
@@ -63,19 +63,32 @@ describe('the plan of a merge', () => {
   });
 
   test('joins two owned layers by copying the smaller into the larger', () => {
-    expect(plan(entryOf([9, 0b0001], [7, 0b1110]), 0b11)).toEqual({ source: 9, target: 7, mask: 0b0001 });
-    expect(plan(entryOf([9, 0b0111], [7, 0b1000]), 0b11)).toEqual({ source: 7, target: 9, mask: 0b1000 });
+    expect(plan(entryOf([9, 0b0001], [7, 0b1110]), 0b11)).toEqual({ target: 7, mask: 0b0001 });
+    expect(plan(entryOf([9, 0b0111], [7, 0b1000]), 0b11)).toEqual({ target: 9, mask: 0b1000 });
   });
 
   test('shortens an entry of three layers by its smallest shared one', () => {
-    expect(plan(entryOf([9, 0b0001], [8, 0b0010], [7, 0b1100]), 0b001)).toEqual({ source: 8, target: 9, mask: 0b0010 });
+    expect(plan(entryOf([9, 0b0001], [8, 0b0010], [7, 0b1100]), 0b001)).toEqual({ target: 9, mask: 0b0010 });
   });
 
-  test('prefers a source that frees a slot to a smaller one that does not', () => {
-    expect(plan(entryOf([9, 0b0000_0111], [8, 0b0000_1000], [7, 0b0011_0000]), 0b101)).toEqual({ source: 7, target: 9, mask: 0b0011_0000 });
+  test('takes the layers that free a slot first, and no more than it must', () => {
+    expect(plan(entryOf([9, 0b0000_0111], [8, 0b0000_1000], [7, 0b0011_0000]), 0b101)).toEqual({ target: 9, mask: 0b0011_0000 });
   });
 
-  test('asks for a new slot when three layers are all shared', () => {
-    expect(plan(entryOf([9, 0b0001], [8, 0b0110], [7, 0b1000]), 0)).toEqual({ source: 9, target: 0, mask: 0b0001 });
+  test('reaches two layers at once with a new slot when all are shared', () => {
+    expect(plan(entryOf([9, 0b0001], [8, 0b0110], [7, 0b1000]), 0)).toEqual({ target: 0, mask: 0b1001 });
+    expect(plan(entryOf([9, 0b0001], [8, 0b0110]), 0)).toBeNull();
+  });
+
+  test('never leaves more than two layers, nor moves the largest', () => {
+    const entry = entryOf([1, 0b1], [2, 0b110], [3, 0b111000], [4, 0b1000000]);
+    for (let owned = 0; owned < 16; owned++) {
+      const result = plan(entry, owned)!;
+      entry.copyFrom(entryOf([1, 0b1], [2, 0b110], [3, 0b111000], [4, 0b1000000]));
+      entry.withLayer(result.target === 0 ? 99 : result.target, result.mask);
+      expect(entry.count).toBeLessThanOrEqual(2);
+      expect(entry.covered()).toBe(0b1111111);
+      entry.copyFrom(entryOf([1, 0b1], [2, 0b110], [3, 0b111000], [4, 0b1000000]));
+    }
   });
 });

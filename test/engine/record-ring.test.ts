@@ -1,14 +1,41 @@
 import { describe, expect, test } from '@jest/globals';
 import { crc32 } from 'node:zlib';
 import { checksum } from '../../src/engine/checksum.ts';
-import { RecordKind, type RecordHead, RECORD_UNIT_BYTES, seal, writeHead } from '../../src/engine/record.ts';
+import {
+  controlUnits,
+  encodeControl,
+  RecordKind,
+  type RecordHead,
+  RECORD_UNIT_BYTES,
+  seal,
+  writeControl,
+  writeHead,
+} from '../../src/engine/record.ts';
 import { RecordRing, RING_HEADER_BYTES } from '../../src/engine/record-ring.ts';
 
 const POOL = 'abcdefghijklmnopqrstuvwxyz';
 const UNITS = 8;
 
-function memory(): Uint8Array {
-  return new Uint8Array(RING_HEADER_BYTES + UNITS * RECORD_UNIT_BYTES);
+function memory(units = UNITS): Uint8Array {
+  return new Uint8Array(RING_HEADER_BYTES + units * RECORD_UNIT_BYTES);
+}
+
+/** An empty ring that counts. */
+function made(units = UNITS): RecordRing {
+  const ring = new RecordRing(memory(units), units);
+  ring.initialize(POOL, 'one');
+  ring.publish();
+  return ring;
+}
+
+function beginLife(ring: RecordRing, sequence: number, life: string): void {
+  const json = encodeControl({ change: 'life', life });
+  const units = controlUnits(json);
+  const at = ring.place(units);
+  writeHead(ring.buffer, at, { sequence, kind: RecordKind.control, units, objectNumber: 0, incarnation: 0 }, 0);
+  writeControl(ring.buffer, at, json);
+  seal(ring.buffer, at, units, 0);
+  ring.append(units);
 }
 
 function append(ring: RecordRing, sequence: number, units: number): void {
@@ -35,6 +62,7 @@ describe('the record ring', () => {
     const ring = new RecordRing(bytes, UNITS);
     expect(ring.belongsTo(POOL, 'one')).toBe(false);
     ring.initialize(POOL, 'one');
+    ring.publish();
     append(ring, 1, 1);
     append(ring, 2, 3);
     const successor = new RecordRing(bytes, UNITS);
@@ -43,20 +71,36 @@ describe('the record ring', () => {
   });
 
   test('is not believed for another pool or another life', () => {
-    const ring = new RecordRing(memory(), UNITS);
-    ring.initialize(POOL, 'one');
+    const ring = made();
     expect(ring.belongsTo('zzzzzzzzzzzzzzzzzzzzzzzzzz', 'one')).toBe(false);
     expect(ring.belongsTo(POOL, 'two')).toBe(false);
   });
 
-  test('is believed on both sides of the record of a new life', () => {
+  test('is not believed before it was filled and published', () => {
     const ring = new RecordRing(memory(), UNITS);
     ring.initialize(POOL, 'one');
-    ring.announceLife('two');
-    expect(ring.belongsTo(POOL, 'one') && ring.belongsTo(POOL, 'two')).toBe(true);
-    ring.confirmLife();
+    append(ring, 1, 1);
     expect(ring.belongsTo(POOL, 'one')).toBe(false);
+    ring.publish();
+    expect(ring.belongsTo(POOL, 'one')).toBe(true);
+  });
+
+  test('is believed whether or not the lives that its records began reached the disk', () => {
+    const ring = made(32);
+    beginLife(ring, 1, 'two');
+    beginLife(ring, 2, 'three');
+    expect(['one', 'two', 'three', 'four'].map((life) => ring.belongsTo(POOL, life))).toEqual([true, true, true, false]);
+  });
+
+  test('follows the checkpoint with its base, so that a trimmed life is not missed', () => {
+    const ring = made(32);
+    beginLife(ring, 1, 'two');
+    ring.rebase('two');
+    ring.trim(ring.tail);
     expect(ring.belongsTo(POOL, 'two')).toBe(true);
+    expect(ring.belongsTo(POOL, 'one')).toBe(false);
+    ring.rebase('three');
+    expect(ring.belongsTo(POOL, 'three')).toBe(true);
   });
 
   test('passes over the end of a lap when a record would wrap, at every offset and over many laps', () => {

@@ -113,6 +113,21 @@ describe('owning a slot', () => {
     expect(slots.owned(slot)).toBe(true);
   });
 
+  test('waits until a reader of the owner that let go is over', () => {
+    const slots = ready(3);
+    const slot = slots.take();
+    slots.addReference(slot);
+    slots.addReference(slot);
+    stamp = 9;
+    oldest = 9;
+    slots.dropReference(slot, 0);
+    slots.advance();
+    expect(slots.owned(slot)).toBe(false);
+    oldest = 10;
+    slots.advance();
+    expect(slots.owned(slot)).toBe(true);
+  });
+
   test('is not possible before the count is durable', () => {
     const slots = slotsOf(3);
     slots.settle();
@@ -140,5 +155,6 @@ test('counts of 255 and more come back down', () => {
   expect(slots.counts.get(slot)).toBe(300);
   for (let count = 0; count < 299; count++) slots.dropReference(slot, 0);
   expect(slots.counts.get(slot)).toBe(1);
+  slots.advance();
   expect(slots.owned(slot)).toBe(true);
 });
