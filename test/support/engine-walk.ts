@@ -212,12 +212,10 @@ export class EngineWalk {
     if (!action.overlap && this.#overlaps(object.id, at, count)) return false;
     const range = this.#enter(object.id, at, count, action.do);
     const windows = windowsOf(object.sizeBytes, this.#options.chunkSizeBytes);
-    const isTracked = (granule: number): boolean =>
-      windows.some((window) => granule >= window.start && granule < window.end) || object.granules.has(granule);
     const { payload, token } =
       action.do === 'write'
         ? this.model.beginWrite(object.id, at, count)
-        : { payload: undefined, token: this.model.beginZero(object.id, at, count, isTracked) };
+        : { payload: undefined, token: this.model.beginZero(object.id, at, count, windows) };
     this.world.call(() =>
       this.world.frontEnd.submit(
         {
@@ -385,7 +383,12 @@ export class EngineWalk {
       const volume = this.model.objects.get(request.id);
       if (!volume?.present || volume.revert || !snapshot?.present || snapshot.existence === 'going' || this.#isBusy(snapshot.name))
         return false;
-      if (request.safety && this.#isBusy(request.safety.name)) return false;
+      const { safety } = request;
+      if (
+        safety &&
+        (this.#isBusy(safety.name) || this.model.visible().some((object) => object.name === safety.name && object.id !== safety.id))
+      )
+        return false;
       if (!this.#detachObject(volume, true)) return false;
       if (!this.world.alive) return true;
       names.push(snapshot.name, ...(request.safety ? [request.safety.name] : []));
@@ -686,10 +689,15 @@ export class EngineWalk {
     this.#callFor([object.name], { kind: 'delete', id: object.id });
     this.#settle();
     const after = this.#callNow({ kind: 'pool' }) as PoolInfo;
-    // Merges may free more: layers whose other owner is gone.
-    if (parked === 0 && before.usedBytes - after.usedBytes < usage.exclusiveBytes) {
+    // Relatives are merged when one of them goes, so only the last of a descent gives back exactly its own.
+    const alone = !this.model.visible().some((other) => other.described?.lineage === object.described?.lineage);
+    if (
+      parked === 0 &&
+      alone &&
+      (before.usedBytes - after.usedBytes !== usage.exclusiveBytes || usage.exclusiveBytes !== usage.usedBytes)
+    ) {
       throw new Violation(
-        `deleting ${object.name} freed ${before.usedBytes - after.usedBytes} bytes, ${usage.exclusiveBytes} were its own`,
+        `deleting ${object.name}, the last of its descent, freed ${before.usedBytes - after.usedBytes} bytes of ${usage.usedBytes}, ${usage.exclusiveBytes} were its own`,
       );
     }
   }

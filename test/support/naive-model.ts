@@ -13,6 +13,7 @@ import { Cut } from './cut.ts';
 import { GranuleHistory, newEntry, type Entry } from './granule-history.ts';
 import { granuleBytes, StampedContent, zeros } from './stamped-content.ts';
 import { Violation } from './violation.ts';
+import type { Window } from './walk-windows.ts';
 
 /** `perhaps`: not answered; `sure`: answered; `going`: its deletion is not answered. */
 export type Existence = 'perhaps' | 'sure' | 'going';
@@ -112,14 +113,17 @@ export class NaiveModel {
     return { payload, token: this.#beginChange(object, granule, values) };
   }
 
-  /** `isTracked` tells which granules of a huge range the model follows; the others were never written. */
-  beginZero(id: string, granule: number, count: number, isTracked: (granule: number) => boolean): ChangeToken {
+  /** Of a huge range only what lies in the windows is followed; the rest was never written. */
+  beginZero(id: string, granule: number, count: number, windows: readonly Window[]): ChangeToken {
     const object = this.get(id);
     const token: { object: ModelObject; entries: Entry[] } = { object, entries: [] };
     const time = this.#now();
-    for (const [at, history] of object.granules) {
-      if (at < granule || at >= granule + count || !isTracked(at)) continue;
-      token.entries.push(this.#addEntry(object, at, history, newEntry(zeros, time)));
+    const followed = new Set(object.granules.keys());
+    for (const window of windows)
+      for (let at = Math.max(granule, window.start); at < Math.min(granule + count, window.end); at += 1) followed.add(at);
+    for (const at of followed) {
+      if (at < granule || at >= granule + count) continue;
+      token.entries.push(this.#addEntry(object, at, this.#history(object, at), newEntry(zeros, time)));
     }
     this.#changes.add(token);
     return token;
@@ -356,6 +360,8 @@ export class NaiveModel {
     const torn = object.unread.delete(granule);
     for (const value of allowed) if (this.content.isValue(bytes, value)) return value;
     const history = this.#history(object, granule);
+    // Another read of the same granule may have found out meanwhile what the power loss left.
+    for (const { value } of history.current()) if (this.content.isValue(bytes, value)) return value;
     if (torn && this.content.isMixOf(bytes, history.afterPowerLoss())) {
       const value = this.content.literal(bytes);
       object.granules.set(granule, new GranuleHistory([newEntry(value, -1, -1)]));

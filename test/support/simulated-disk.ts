@@ -40,6 +40,8 @@ export interface SimulatedDiskOptions {
   readonly initialByte?: number;
 }
 
+export type Pace = 'normal' | 'slow' | 'stuck';
+
 interface Version {
   readonly bytes: Uint8Array;
   readonly write: DiskOperation;
@@ -53,8 +55,8 @@ interface DiskOperation {
   readonly tag: number;
   readonly issuedAt: number;
   readonly errno: number;
-  /** Much can happen around a slow operation. */
-  readonly slow: boolean;
+  /** How long it takes beside others: much can happen around a slow operation, nearly everything around a stuck one. */
+  readonly pace: Pace;
   /** A write's bytes as they were when it was issued. */
   readonly bytes: Uint8Array | null;
   /** Reported to the process, or null when that is dead. */
@@ -69,9 +71,13 @@ interface FaultState {
   times: number;
 }
 
+const paces: readonly Pace[] = [...new Array<Pace>(33).fill('normal'), ...new Array<Pace>(6).fill('slow'), 'stuck'];
+
 export class SimulatedDisk {
   readonly sizeBytes: number;
   readonly counts = { read: 0, write: 0, sync: 0 };
+  /** A planted bug: syncs are reported and do nothing. */
+  dropsSyncs = false;
   readonly #name: string;
   readonly #memory: Uint8Array;
   readonly #random: SeededRandom;
@@ -110,8 +116,8 @@ export class SimulatedDisk {
     return this.#operations.length;
   }
 
-  isSlow(index: number): boolean {
-    return this.#at(index).slow;
+  paceOf(index: number): Pace {
+    return this.#at(index).pace;
   }
 
   /** What waits at `index`, for schedules written by hand. */
@@ -243,7 +249,7 @@ export class SimulatedDisk {
       tag,
       issuedAt: this.#now,
       errno: this.#faultFor(kind),
-      slow: this.#random.chance(0.15),
+      pace: this.#random.pick(paces),
       bytes: kind === 'write' ? this.#memory.slice(memoryOffset, memoryOffset + lengthBytes) : null,
       report,
       landedBlocks: 0,
@@ -309,7 +315,7 @@ export class SimulatedDisk {
     this.#operations.splice(index, 1);
     this.#now += 1;
     operation.completedAt = this.#now;
-    if (operation.kind === 'sync' && operation.errno === 0) this.#sync(operation);
+    if (operation.kind === 'sync' && operation.errno === 0 && !this.dropsSyncs) this.#sync(operation);
     operation.report?.(operation.tag, operation.errno === 0 ? operation.lengthBytes : -operation.errno);
   }
 

@@ -26,6 +26,10 @@ interface Commit {
 
 export class SimulatedMetadata {
   readonly counts = { commits: 0, pages: 0, loads: 0 };
+  /** A planted bug: a commit is answered when it can be read. */
+  answersReadable = false;
+  /** A planted bug: a load does not make durable what it shows. */
+  loadsWithoutSync = false;
   readonly #random: SeededRandom;
   #durable: Tables = emptyTables();
   #readable: Tables = emptyTables();
@@ -81,7 +85,7 @@ export class SimulatedMetadata {
       call.done(null, copyOf(this.#readable.pages.get(call.key)));
       return;
     }
-    this.#makeReadableDurable();
+    if (!this.loadsWithoutSync) this.#makeReadableDurable();
     const objects = [...this.#readable.objects].sort(([left], [right]) => left - right);
     call.done(
       null,
@@ -140,7 +144,7 @@ export class SimulatedMetadata {
     }
     this.#commits.shift();
     this.#refuseChange(commit);
-    if (!commit.error) this.#makeReadableDurable();
+    if (!commit.error && !this.answersReadable) this.#makeReadableDurable();
     commit.done(commit.error);
   }
 

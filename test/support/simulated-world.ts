@@ -58,6 +58,10 @@ export class SimulatedWorld {
   #generation = 0;
   #connectTo: EngineUnderTest | null = null;
   steps = 0;
+  /** A planted bug: a successor does not wait for the disk operations of the dead process. */
+  startsAtOnce = false;
+  /** A planted bug: the shared memory dies with the process. */
+  forgetsMemory = false;
 
   constructor(options: SimulatedWorldOptions) {
     this.#options = options;
@@ -124,8 +128,10 @@ export class SimulatedWorld {
   /** Starts a process on what the last one left. It serves once `ready`. */
   start(): void {
     if (this.#engine) throw new Error('a process runs already');
-    this.data.settleOrphans();
-    this.log.settleOrphans();
+    if (!this.startsAtOnce) {
+      this.data.settleOrphans();
+      this.log.settleOrphans();
+    }
     this.#startError = null;
     this.#generation += 1;
     const generation = this.#generation;
@@ -157,6 +163,7 @@ export class SimulatedWorld {
     this.data.kill();
     this.log.kill();
     this.metadata.kill();
+    if (this.forgetsMemory) this.memory.fill(0, this.#engineOffset);
     this.frontEnd.disconnect();
   }
 
@@ -165,11 +172,15 @@ export class SimulatedWorld {
     this.#portCallsLeft = calls;
   }
 
-  powerLoss(style: PowerLossStyle): void {
+  /** `style` may differ between the disks. */
+  powerLoss(
+    style: PowerLossStyle | { readonly data: PowerLossStyle; readonly log: PowerLossStyle; readonly metadata: PowerLossStyle },
+  ): void {
+    const styles = typeof style === 'string' ? { data: style, log: style, metadata: style } : style;
     this.#end();
-    this.data.powerLoss(style);
-    this.log.powerLoss(style);
-    this.metadata.powerLoss(style);
+    this.data.powerLoss(styles.data);
+    this.log.powerLoss(styles.log);
+    this.metadata.powerLoss(styles.metadata);
     this.frontEnd.powerLoss();
     this.memory.fill(0);
   }
@@ -207,7 +218,7 @@ export class SimulatedWorld {
       return this.#background() || events > 0;
     }
     if (events === 0) return false;
-    this.#fireOne(events);
+    if (!this.#fireOne(events, false) && this.#engine) this.#tick(random.between(1, 20));
     return true;
   }
 
@@ -219,7 +230,7 @@ export class SimulatedWorld {
       const events = this.data.pending + this.log.pending + this.metadata.pending;
       if (events > 0) {
         ticks = 0;
-        this.#fireOne(events);
+        this.#fireOne(events, true);
         if (this.#engine && this.random.chance(0.1)) this.#background();
       } else if (!this.#engine) {
         return;
@@ -228,6 +239,21 @@ export class SimulatedWorld {
         ticks += 1;
       }
     }
+  }
+
+  /** Lets time pass and the engine notice. */
+  tick(milliseconds: number): void {
+    this.#tick(milliseconds);
+  }
+
+  /** One slice of background work; true when there is more. */
+  background(): boolean {
+    return this.#background();
+  }
+
+  /** Lets one waiting event of a disk or of the metadata happen, as its `fire` and `finish` do. */
+  happen(event: () => void): void {
+    this.#run(event);
   }
 
   #tick(milliseconds: number): void {
@@ -246,14 +272,17 @@ export class SimulatedWorld {
     return more;
   }
 
-  #fireOne(events: number): void {
-    for (let attempt = 0; ; attempt += 1) {
-      const index = this.random.below(events);
-      const [source, at] = this.#source(index);
-      if (attempt < 4 && source instanceof SimulatedDisk && source.isSlow(at) && this.random.chance(0.85)) continue;
+  /** Slow operations wait while others can go on, stuck ones nearly always, unless everything is to come to rest. */
+  #fireOne(events: number, settling: boolean): boolean {
+    for (let attempt = 0; attempt < 5; attempt += 1) {
+      const [source, at] = this.#source(this.random.below(events));
+      const pace = source instanceof SimulatedDisk ? source.paceOf(at) : 'normal';
+      if (pace === 'slow' && attempt < 4 && this.random.chance(0.85)) continue;
+      if (pace === 'stuck' && !this.random.chance(settling ? 0.3 : 0.01)) continue;
       this.#run(() => source.fire(at));
-      return;
+      return true;
     }
+    return false;
   }
 
   #source(index: number): [SimulatedDisk | SimulatedMetadata, number] {
