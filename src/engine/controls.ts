@@ -1,7 +1,8 @@
 /**
  * Control calls: each makes at most one record and is answered when that record is durable (design rule 5), also when it
- * only says that something is there, or gone, already.
+ * only says that something is there, or gone, already. (`usage`, `pool` and `check` describe the present and do not wait.)
  */
+import { assert } from '../util/assert.ts';
 import { StoreError } from '../util/errors.ts';
 import { applyChange } from './changes.ts';
 import type { Checkpointer } from './checkpointer.ts';
@@ -23,8 +24,8 @@ export interface ControlsOptions {
   readonly checkpointer: Checkpointer;
   /** Devices that have the object open. */
   readonly opensOf: (object: StoredObject) => number;
-  /** Starts a walk when no other runs and the counts are known. */
-  readonly walk: (make: () => Walker) => void;
+  /** Starts a walk when no other runs and the counts are known; `failed` is called when the pool fails before its end. */
+  readonly walk: (make: () => Walker, failed: () => void) => void;
 }
 
 /** Bytes of JSON around the parts of a control record that users choose. */
@@ -39,11 +40,7 @@ export class Controls {
 
   run(request: ControlRequest, done: ControlDone): void {
     const { state, checkpointer } = this.#options;
-    if (state.broken !== null)
-      return done(
-        new StoreError('data-loss', `the pool has failed: ${state.broken.message}. Look into the disk, then start the store again`),
-        null,
-      );
+    if (state.broken !== null) return done(poolFailed(state), null);
     if (state.ring.freeUnits < 4 * MAXIMUM_UNITS) return checkpointer.request(() => this.run(request, done));
     try {
       this.#dispatch(request, done);
@@ -55,6 +52,7 @@ export class Controls {
 
   #dispatch(request: ControlRequest, done: ControlDone): void {
     const { state, checkpointer, walk } = this.#options;
+    const failed = (): void => done(poolFailed(state), null);
     switch (request.kind) {
       case 'create':
         return this.#create(request, done);
@@ -68,17 +66,20 @@ export class Controls {
       case 'resize':
         return this.#resize(request, done);
       case 'list':
-        return this.#whenDurable(done, () => [...state.objects.all()].map((object) => object.info()));
+        return this.#whenDurable(
+          done,
+          [...state.objects.all()].map((object) => object.info()),
+        );
       case 'usage': {
         const object = state.objects.require(request.id);
-        return walk(() => new UsageWalk(state, object, (usage) => done(null, usage)));
+        return walk(() => new UsageWalk(state, object, (usage) => done(null, usage)), failed);
       }
       case 'check':
-        return walk(() => new CheckWalk(state, (report) => done(null, report)));
+        return walk(() => new CheckWalk(state, (report) => done(null, report)), failed);
       case 'pool':
         return done(null, this.#pool());
       case 'checkpoint':
-        return checkpointer.request(() => done(null, null));
+        return checkpointer.request(() => (state.broken === null ? done(null, null) : failed()));
     }
   }
 
@@ -87,7 +88,7 @@ export class Controls {
     this.#checkSize(request.sizeBytes);
     const object = this.#describe(request, 'volume', request.sizeBytes, null);
     const made = this.#apply({ change: 'create', object });
-    this.#whenDurable(done, () => answerOf(this.#made(made)));
+    this.#whenDurable(done, answerOf(this.#made(made)));
   }
 
   #share(request: ControlRequest & { kind: 'snapshot' | 'clone' }, done: ControlDone): void {
@@ -110,7 +111,7 @@ export class Controls {
       }
       const made = this.#apply({ change: 'share', object, sourceNumber: source.number });
       requests.release(source);
-      this.#whenDurable(done, () => answerOf(this.#made(made)));
+      this.#whenDurable(done, answerOf(this.#made(made)));
     });
   }
 
@@ -119,7 +120,7 @@ export class Controls {
     const volume = state.objects.require(request.id, 'volume');
     if (request.safety !== null) {
       const safety = state.objects.byName('snapshot', request.safety.name);
-      if (safety !== undefined) return this.#whenDurable(done, () => ({ ...answerOf(volume), existed: true, safety: safety.info() }));
+      if (safety !== undefined) return this.#whenDurable(done, { ...answerOf(volume), existed: true, safety: safety.info() });
     }
     const snapshot = state.objects.require(request.snapshotId, 'snapshot');
     if (snapshot.lineage !== volume.lineage)
@@ -127,6 +128,12 @@ export class Controls {
         'failed-precondition',
         `snapshot ${snapshot.id} is not of the descent of volume ${volume.id}; make a clone of it instead`,
       );
+    if (snapshot.sizeBytes > volume.sizeBytes) {
+      throw new StoreError(
+        'failed-precondition',
+        `snapshot ${snapshot.id} has ${snapshot.sizeBytes} bytes and volume ${volume.id} only ${volume.sizeBytes}; grow the volume first`,
+      );
+    }
     const safety = request.safety === null ? null : this.#describe(request.safety, 'snapshot', volume.sizeBytes, volume);
     requests.hold(volume, () => {
       if (volume.deleted || snapshot.deleted || (safety !== null && state.objects.byName('snapshot', safety.name) !== undefined)) {
@@ -134,12 +141,13 @@ export class Controls {
         return this.run(request, done);
       }
       const sequence = this.#apply({ change: 'revert', volumeNumber: volume.number, snapshotNumber: snapshot.number, safety });
-      // The volume stays held until the revert is durable: nobody sees the new content and then the old one.
+      const answer = { ...answerOf(volume), safety: safety === null ? null : this.#made(sequence).info() };
+      // The volume stays held until the revert is durable: nobody writes to a content that may not last.
       state.durability.request((errno) => {
         requests.release(volume);
         if (errno !== 0) return done(syncFailed(errno), null);
         this.#sweepLineage(volume.lineage, merger);
-        done(null, { ...answerOf(volume), safety: safety === null ? null : this.#made(sequence).info() });
+        done(null, answer);
       });
     });
   }
@@ -147,13 +155,14 @@ export class Controls {
   #delete(request: ControlRequest & { kind: 'delete' }, done: ControlDone): void {
     const { state, merger, opensOf } = this.#options;
     const object = state.objects.byId(request.id);
-    if (object === undefined) return this.#whenDurable(done, () => null);
+    if (object === undefined) return this.#whenDurable(done, null);
     if (opensOf(object) > 0) throw new StoreError('in-use', `${object.kind} ${object.id} is attached; detach it first`);
     this.#apply({ change: 'delete', number: object.number });
-    this.#whenDurable(done, () => {
-      this.#sweepLineage(object.lineage, merger);
-      return null;
-    });
+    const swept: ControlDone = (error, answer) => {
+      if (error === null) this.#sweepLineage(object.lineage, merger);
+      done(error, answer);
+    };
+    this.#whenDurable(swept, null);
   }
 
   #resize(request: ControlRequest & { kind: 'resize' }, done: ControlDone): void {
@@ -162,7 +171,7 @@ export class Controls {
     if (request.sizeBytes < volume.sizeBytes)
       throw new StoreError('out-of-range', `volume ${volume.id} has ${volume.sizeBytes} bytes and cannot shrink to ${request.sizeBytes}`);
     if (request.sizeBytes > volume.sizeBytes) this.#apply({ change: 'resize', number: volume.number, sizeBytes: request.sizeBytes });
-    this.#whenDurable(done, () => answerOf(volume));
+    this.#whenDurable(done, answerOf(volume));
   }
 
   #pool(): PoolInfo {
@@ -194,7 +203,7 @@ export class Controls {
   #existing(kind: ObjectKind, name: string, done: ControlDone): boolean {
     const object = this.#options.state.objects.byName(kind, name);
     if (object === undefined) return false;
-    this.#whenDurable(done, () => ({ ...answerOf(object), existed: true }));
+    this.#whenDurable(done, { ...answerOf(object), existed: true });
     return true;
   }
 
@@ -241,20 +250,13 @@ export class Controls {
 
   #made(sequence: number): StoredObject {
     const object = this.#options.state.objects.byNumber(sequence);
-    if (object === undefined) throw new StoreError('not-found', 'it was deleted while it was being made');
+    assert(object !== undefined, 'a record has just made it');
     return object;
   }
 
-  #whenDurable(done: ControlDone, answer: () => unknown): void {
-    this.#options.state.durability.request((errno) => {
-      if (errno !== 0) return done(syncFailed(errno), null);
-      try {
-        done(null, answer());
-      } catch (error) {
-        if (!(error instanceof StoreError)) throw error;
-        done(error, null);
-      }
-    });
+  /** Answers when everything up to now is durable. The answer is made before: what comes meanwhile may not be durable. */
+  #whenDurable(done: ControlDone, answer: unknown): void {
+    this.#options.state.durability.request((errno) => (errno === 0 ? done(null, answer) : done(syncFailed(errno), null)));
   }
 
   #sweepLineage(lineage: number, merger: Merger): void {
@@ -270,5 +272,12 @@ function syncFailed(errno: number): StoreError {
   return new StoreError(
     'data-loss',
     `the change could not be made durable (errno ${errno}); look into the disk, then start the store again`,
+  );
+}
+
+function poolFailed(state: EngineState): StoreError {
+  return new StoreError(
+    'data-loss',
+    `the pool has failed: ${state.broken?.message ?? 'unknown'}. Look into the disk, then start the store again`,
   );
 }

@@ -75,8 +75,8 @@ export class Engine {
   } | null = null;
   readonly #calls = new DiskCalls();
   #counter: Counter | null = null;
-  #walker: (Walker & { readonly over?: boolean }) | null = null;
-  readonly #walksWaiting: (() => Walker)[] = [];
+  #walk: { readonly walker: Walker; readonly failed: () => void } | null = null;
+  readonly #walksWaiting: { readonly make: () => Walker; readonly failed: () => void }[] = [];
   #checkpointedAtMs = 0;
   /** Told when the metadata fails before requests are served. */
   #startFailed: ((error: Error) => void) | null = null;
@@ -172,7 +172,7 @@ export class Engine {
     let more = checkpointer.step();
     if (this.#counter !== null) more = this.#counter.step() || more;
     more = dismantler.step() || more;
-    more = this.#walk() || more;
+    more = this.#walkOn() || more;
     return merger.step() || more;
   }
 
@@ -216,7 +216,9 @@ export class Engine {
             () => this.#counted(),
             (cause) => this.#fail(cause),
           );
-          new Replay(state, row.sequence, () => this.#serve(state, row, from + layout.mergeOffset, ready)).run();
+          const replayed = (failure: Error | null): void =>
+            failure === null ? this.#serve(state, row, from + layout.mergeOffset, ready) : ready(failure);
+          new Replay(state, row.sequence, replayed).run();
         } catch (cause) {
           ready(cause as Error);
         }
@@ -309,7 +311,14 @@ export class Engine {
       quiet: () => dismantler.idle,
     });
     const opensOf = (object: StoredObject): number => this.#devices.filter((open) => open === object).length;
-    const controls = new Controls({ state, requests, merger, checkpointer, opensOf, walk: (make) => void this.#walksWaiting.push(make) });
+    const controls = new Controls({
+      state,
+      requests,
+      merger,
+      checkpointer,
+      opensOf,
+      walk: (make, failed) => void this.#walksWaiting.push({ make, failed }),
+    });
     this.#checkpointedAtMs = this.#ports.clock.nowMs();
     this.#parts = { state, requests, controls, checkpointer, dismantler, merger };
     this.#settle(state);
@@ -345,14 +354,15 @@ export class Engine {
     state.durability.request(() => requests.slotsFreed());
   }
 
-  #walk(): boolean {
-    if (this.#walker?.over === true) this.#walker = null;
-    if (this.#walker === null && this.#walksWaiting.length > 0) {
+  #walkOn(): boolean {
+    if (this.#walk?.walker.over === true) this.#walk = null;
+    if (this.#walk === null && this.#walksWaiting.length > 0) {
       const { state, dismantler } = this.#running;
       if (!state.slots.counted || !dismantler.idle) return false;
-      this.#walker = this.#walksWaiting.shift()!();
+      const { make, failed } = this.#walksWaiting.shift()!;
+      this.#walk = { walker: make(), failed };
     }
-    return this.#walker !== null && this.#walker.step();
+    return this.#walk !== null && this.#walk.walker.step();
   }
 
   #fail(error: Error): void {
@@ -363,6 +373,8 @@ export class Engine {
       state.broken = error;
       this.#parts?.requests.fail();
       this.#parts?.checkpointer.abandon();
+      for (const { failed } of [...(this.#walk === null ? [] : [this.#walk]), ...this.#walksWaiting.splice(0)]) failed();
+      this.#walk = null;
     }
     this.#options.failed(error);
   }

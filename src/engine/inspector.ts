@@ -25,6 +25,7 @@ interface Visit {
 /** A walk in slices. `step` returns true while there is more to do at once. */
 export interface Walker {
   step(): boolean;
+  readonly over: boolean;
 }
 
 abstract class FrozenWalk implements Walker {

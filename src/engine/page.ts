@@ -11,7 +11,7 @@ import { crc32 } from 'node:zlib';
 import { assert } from '../util/assert.ts';
 import { StoreError } from '../util/errors.ts';
 import { Entry } from './entry.ts';
-import { FANOUT, MAXIMUM_LAYERS } from './geometry.ts';
+import { FANOUT, MAXIMUM_LAYERS, MAXIMUM_LEVEL } from './geometry.ts';
 
 const HEADER_BYTES = 32;
 const PAGE_VERSION = 1;
@@ -169,6 +169,7 @@ export function decodePage(number: number, bytes: Uint8Array): Page {
     );
   }
   const level = view.getUint8(6);
+  if (level > MAXIMUM_LEVEL) throw new StoreError('data-loss', `page ${number} of the pool's metadata says that it has level ${level}`);
   const page = level === 0 ? decodeLeaf(number, bytes, view) : decodeInner(number, level, view);
   page.stored = true;
   return page;

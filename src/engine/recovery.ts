@@ -112,10 +112,10 @@ export class Replay {
   readonly #head = newHead();
   readonly #entry = new Entry();
   #position: number;
-  readonly #done: () => void;
+  readonly #done: (error: Error | null) => void;
 
   /** @param from sequence of the checkpoint */
-  constructor(state: EngineState, from: number, done: () => void) {
+  constructor(state: EngineState, from: number, done: (error: Error | null) => void) {
     this.#state = state;
     this.#from = from;
     this.#position = state.ring.head;
@@ -124,12 +124,24 @@ export class Replay {
 
   /** The ring holds everything since the checkpoint, so it alone is replayed. */
   run(): void {
-    const { ring, pages } = this.#state;
+    let finished: boolean;
+    try {
+      finished = this.#run();
+    } catch (error) {
+      return this.#done(error as Error);
+    }
+    if (finished) this.#done(null);
+    else this.#state.pages.load(this.#state.pages.missing, () => this.run());
+  }
+
+  /** False when a page is missing. */
+  #run(): boolean {
+    const { ring } = this.#state;
     for (let at = ring.read(this.#position, this.#head); at !== null; at = ring.read(this.#position, this.#head)) {
-      if (this.#head.sequence > this.#from && !this.#apply(ring.buffer, at)) return pages.load(pages.missing, () => this.run());
+      if (this.#head.sequence > this.#from && !this.#apply(ring.buffer, at)) return false;
       this.#position = (this.#position + this.#head.units) >>> 0;
     }
-    this.#done();
+    return true;
   }
 
   /** False when a page is missing. */
@@ -139,6 +151,12 @@ export class Replay {
     if (kind === RecordKind.control) {
       applyChange(this.#state, readControl(buffer, at), sequence);
       return true;
+    }
+    if (kind !== RecordKind.entry && kind !== RecordKind.trim) {
+      throw new StoreError(
+        'failed-precondition',
+        `record ${sequence} is of kind ${kind}, which this program does not know. Use the version that wrote it, or a newer one`,
+      );
     }
     const object = objects.byNumber(objectNumber);
     if (object === undefined || object.incarnation !== incarnation) return true;

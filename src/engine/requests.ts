@@ -441,10 +441,6 @@ export class Requests {
     const waiters = this.#held.get(object);
     if (waiters === undefined) return;
     if (object.writesInFlight === 0) for (const quiet of waiters.quiet.splice(0)) quiet();
-    if (object.holds === 0) {
-      if (this.#held.get(object) === waiters) this.#held.delete(object);
-      for (const zero of waiters.zeros.splice(0)) this.#startZero(zero);
-    }
   }
 
   #park(part: number, again: boolean): void {
@@ -481,26 +477,40 @@ export class Requests {
   // ---- zero ----------------------------------------------------------------------------------------------
 
   #startZero(request: number): void {
-    const { geometry, tree, pages, journal, broken } = this.#state;
+    const { geometry, journal, broken } = this.#state;
     const object = this.#objects[request]!;
-    const { chunkSizeBytes } = geometry;
-    if (broken !== null) this.#errno[request] = Errno.io;
-    if (broken !== null || object.deleted) return this.#finished(request);
-    const from = this.#offset[request]!;
-    const to = from + this.#length[request]!;
-    const firstChunk = Math.floor(from / chunkSizeBytes);
-    const lastChunk = Math.floor((to - 1) / chunkSizeBytes);
-    if (object.holds > 0 || this.#parts.anyInFlight(object, firstChunk, lastChunk)) {
-      this.#waitersOf(object).zeros.push(request);
-      return;
-    }
+    if (broken !== null || object.deleted) return this.#zeroNow(request, { held: false });
+    if (object.holds > 0) return void this.#waitersOf(object).zeros.push(request);
     if (!journal.hasRoom) {
       this.#zerosWaitingForRing.push(request);
       return this.#options.checkpointWanted();
     }
+    const from = this.#offset[request]!;
+    const firstChunk = Math.floor(from / geometry.chunkSizeBytes);
+    const lastChunk = Math.floor((from + this.#length[request]! - 1) / geometry.chunkSizeBytes);
+    if (!this.#parts.anyInFlight(object, firstChunk, lastChunk)) return this.#zeroNow(request, { held: false });
+    // Holding the others back keeps a stream of writes from starving a discard of the whole device.
+    this.hold(object, () => this.#zeroNow(request, { held: true }));
+  }
+
+  #zeroNow(request: number, options: { readonly held: boolean }): void {
+    const { geometry, tree, pages, broken } = this.#state;
+    const object = this.#objects[request]!;
+    const { chunkSizeBytes } = geometry;
+    const end = (): void => {
+      if (options.held) this.release(object);
+      this.#finished(request);
+      this.#slotsMayBeFree();
+    };
+    if (broken !== null) this.#errno[request] = Errno.io;
+    if (broken !== null || object.deleted) return end();
+    const from = this.#offset[request]!;
+    const to = from + this.#length[request]!;
+    const firstChunk = Math.floor(from / chunkSizeBytes);
+    const lastChunk = Math.floor((to - 1) / chunkSizeBytes);
     const wholeFrom = Math.ceil(from / chunkSizeBytes);
     const wholeTo = Math.floor(to / chunkSizeBytes);
-    const again = (): void => this.#startZero(request);
+    const again = (): void => (options.held ? this.#zeroNow(request, options) : this.#startZero(request));
     const load = (): void => pages.load(pages.missing, again, again); // broken by then, if it failed
     if (wholeFrom < wholeTo && !tree.canTrim(object, wholeFrom, wholeTo - wholeFrom)) return load();
     if (tree.find(object, firstChunk) === MISSING || tree.find(object, lastChunk) === MISSING) return load();
@@ -510,8 +520,7 @@ export class Requests {
       if (wholeFrom < wholeTo) this.#zeroWhole(object, wholeFrom, wholeTo - wholeFrom);
       if (lastChunk >= wholeTo) this.#zeroPart(object, lastChunk, 0, to - lastChunk * chunkSizeBytes);
     }
-    this.#finished(request);
-    this.#slotsMayBeFree();
+    end();
   }
 
   #zeroPart(object: StoredObject, chunk: number, fromBytes: number, toBytes: number): void {

@@ -1,5 +1,5 @@
 /**
- * The LMDB environment of a pool's metadata: three databases with integer keys and binary values. Not compressed, no
+ * The LMDB environment of a pool's metadata: three databases with keys of eight bytes, a number big endian, and binary values. Not compressed, no
  * WRITEMAP, and a transaction is durable when it returns.
  *
  * LMDB maps its file: reading past its end would kill the process, so a file shorter than what its own head promises is
@@ -14,15 +14,15 @@ import { assert } from '../util/assert.ts';
 import { StoreError } from '../util/errors.ts';
 import type { MetadataTable } from '../engine/ports.ts';
 
-type Values = Database<Buffer, number>;
+type Values = Database<Buffer, Buffer>;
 
 const TABLES: readonly MetadataTable[] = ['pool', 'objects', 'pages'];
 /** Addresses, not memory: how far the environment can grow. */
 const MAP_SIZE_BYTES = 256 * 2 ** 30;
-const LARGEST_KEY = 2 ** 32 - 1;
+const KEY_BYTES = 8;
 
 export class MetadataEnvironment {
-  readonly #root: RootDatabase<Buffer, number>;
+  readonly #root: RootDatabase<Buffer, Buffer>;
   readonly #tables: Readonly<Record<MetadataTable, Values>>;
   readonly #folder: string;
 
@@ -34,7 +34,7 @@ export class MetadataEnvironment {
       checkLength(file);
       syncFile(file);
     }
-    this.#root = open<Buffer, number>({
+    this.#root = open<Buffer, Buffer>({
       path: folder,
       noSubdir: false,
       encoding: 'binary',
@@ -45,28 +45,31 @@ export class MetadataEnvironment {
       maxDbs: TABLES.length,
     });
     const openTable = (name: MetadataTable): Values =>
-      this.#root.openDB<Buffer, number>({ name, encoding: 'binary', keyEncoding: 'uint32', compression: false, cache: false });
+      this.#root.openDB<Buffer, Buffer>({ name, encoding: 'binary', keyEncoding: 'binary', compression: false, cache: false });
     this.#tables = { pool: openTable('pool'), objects: openTable('objects'), pages: openTable('pages') };
     syncFolder(folder);
   }
 
   /** The value of a key as a copy of its own, or null. */
   read(table: MetadataTable, key: number): Uint8Array<ArrayBuffer> | null {
-    const value = this.#tables[table].getBinary(checkedKey(key));
+    const value = this.#tables[table].getBinary(keyOf(key));
     return value === undefined ? null : new Uint8Array(value);
   }
 
   /** All rows of a table, ordered by key. */
   readAll(table: MetadataTable): { key: number; value: Uint8Array }[] {
-    return Array.from(this.#tables[table].getRange(), ({ key, value }) => ({ key, value: new Uint8Array(value) }));
+    return Array.from(this.#tables[table].getRange(), ({ key, value }) => ({
+      key: Number(key.readBigUInt64BE()),
+      value: new Uint8Array(value),
+    }));
   }
 
   /** One transaction, durable when this returns. */
   commit(changes: readonly { readonly table: MetadataTable; readonly key: number; readonly value: Uint8Array | null }[]): void {
     this.#root.transactionSync(() => {
       for (const { table, key, value } of changes) {
-        if (value === null) this.#tables[table].removeSync(checkedKey(key));
-        else this.#tables[table].putSync(checkedKey(key), Buffer.from(value.buffer, value.byteOffset, value.byteLength));
+        if (value === null) this.#tables[table].removeSync(keyOf(key));
+        else this.#tables[table].putSync(keyOf(key), Buffer.from(value.buffer, value.byteOffset, value.byteLength));
       }
     });
   }
@@ -81,8 +84,11 @@ export class MetadataEnvironment {
   }
 }
 
-function checkedKey(key: number): number {
-  assert(Number.isInteger(key) && key >= 0 && key <= LARGEST_KEY, `metadata key ${key} is a 32-bit number`);
+/** Big endian, so that rows are ordered by number. */
+function keyOf(number: number): Buffer {
+  assert(Number.isSafeInteger(number) && number >= 0, `metadata key ${number} is a number`);
+  const key = Buffer.alloc(KEY_BYTES);
+  key.writeBigUInt64BE(BigInt(number));
   return key;
 }
 
