@@ -54,6 +54,12 @@ const fullPoolWait: Flag = {
   initial: '60',
   help: 'how long a write waits for room in a full pool before it fails',
 };
+const stopWait: Flag = {
+  name: 'stop-wait',
+  value: 'SECONDS',
+  initial: '30',
+  help: 'how long SIGTERM waits for volumes that are in use, before it is given up',
+};
 const keeper: Flag = { name: 'keeper', value: 'PATH', required: true, help: "the keeper's socket" };
 
 const output: Flag = {
@@ -70,7 +76,7 @@ const commands = {
     kind: 'role',
     help: 'Run all roles on this machine, with CSI on one socket.',
     more: 'Prints a line with "ready" and the endpoint once it serves. SIGTERM ends it, unless something is still mounted.',
-    flags: [state(true), size, chunkSize, endpoint('the CSI socket'), node, ratio, fullPoolWait],
+    flags: [state(true), size, chunkSize, endpoint('the CSI socket'), node, ratio, fullPoolWait, stopWait],
   },
   controller: {
     kind: 'role',

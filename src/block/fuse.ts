@@ -141,9 +141,17 @@ export function writeInitialized(words: Int32Array, reply: number): number {
   return 64;
 }
 
-/** Body of GETATTR's reply; answers its length. It is valid for no time, so that growth is seen. */
+/** 68 years. */
+const attributesValidSeconds = 0x7fffffff;
+
+/**
+ * Body of GETATTR's reply; answers its length. It stays valid: the kernel asks for a file's attributes whenever somebody
+ * asks a loop device what it is, and that must be answered while the server is busy, away or dead. Who grows a device
+ * has the kernel ask anew (statx with AT_STATX_FORCE_SYNC).
+ */
 export function writeAttributes(words: Int32Array, reply: number, sizeBytes: number, options: { readonly readOnly: boolean }): number {
   const body = clear(words, reply, 104);
+  words[body] = attributesValidSeconds;
   const attributes = body + 4;
   words[attributes] = 1; // inode
   words[attributes + 2] = sizeBytes | 0;

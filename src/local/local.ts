@@ -3,7 +3,7 @@
  * on; each role is a process of its own and is started again when it dies. It never opens a volume itself.
  *
  * The end: SIGTERM takes nothing away from anybody. What is attached and not mounted is detached; while something is
- * mounted its holders are named, everything goes on being served, and after 30 s this process stays.
+ * mounted its holders are named and everything goes on being served; when that lasts (30 s by default), this process stays.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { csiService, loadCsiPackage } from '../csi/proto.ts';
@@ -99,7 +99,7 @@ class Local {
 
   /** True when nothing is attached any more. */
   async #drain(): Promise<boolean> {
-    const deadline = performance.now() + DRAIN_LIMIT_MS;
+    const deadline = performance.now() + this.#config.flags.number('stop-wait') * 1000;
     let shown = '';
     for (;;) {
       const holders = await this.#holders();

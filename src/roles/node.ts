@@ -10,7 +10,7 @@ import { createNode } from '../csi/node/node.ts';
 import type { NodeDevices } from '../csi/ports.ts';
 import { CsiServer } from '../csi/server.ts';
 import type { Config } from '../config.ts';
-import { listLoopDevices } from '../linux/loop-device.ts';
+import { inspectLoopDevice } from '../linux/loop-device.ts';
 import { Poller } from '../linux/poller.ts';
 import { findHolders } from '../mount/holders.ts';
 import { SystemMounter } from '../mount/mounter.ts';
@@ -25,7 +25,7 @@ import { NodeCut } from './node-cut.ts';
 import { programOf } from './program.ts';
 
 const STOP_LIMIT_MS = 15_000;
-const LIST_LIMIT_MS = 5_000;
+const INSPECT_LIMIT_MS = 5_000;
 
 export async function startNode(config: Config, log: Logger): Promise<RunningRole> {
   const { flags } = config;
@@ -84,8 +84,8 @@ function nodeDevices(devices: LoopDevices): NodeDevices {
     find: (id) => devices.find(id),
     grow: (id) => devices.grow(id),
     owner: async (devicePath) => {
-      const device = (await listLoopDevices({ timeoutMs: LIST_LIMIT_MS })).find((candidate) => candidate.path === devicePath);
-      return device !== undefined && parseWireId(device.fileName) !== null ? device.fileName : null;
+      const device = await inspectLoopDevice(devicePath, { timeoutMs: INSPECT_LIMIT_MS });
+      return device !== null && parseWireId(device.fileName) !== null ? device.fileName : null;
     },
   };
 }
