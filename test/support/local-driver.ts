@@ -9,7 +9,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
-import { clearLoopDevice, listLoopDevices, type LoopDevice } from '../../src/linux/loop-device.ts';
+import { detachLoopDevice, listLoopDevices, presentSequence, waitUntilDetached, type LoopDevice } from '../../src/linux/loop-device.ts';
 import { statePaths } from '../../src/local/state-paths.ts';
 import { StoreClient } from '../../src/store/client.ts';
 import { runCommand } from '../../src/util/exec.ts';
@@ -123,6 +123,8 @@ export class LocalDriver {
    * after that nothing is left unless the words say so.
    */
   async stop(): Promise<readonly string[]> {
+    // Devices whose server died do not tell their names any more; that they are mounted here says whose they are.
+    const devices = [...(await this.#ownDevices()), ...mountedDevices(this.folder)];
     const problems = await unmountAll(this.folder);
     const processes = this.processes();
     this.csi.close();
@@ -140,23 +142,45 @@ export class LocalDriver {
       problems.push(`processes were left behind and had to be killed: ${left.map(describeProcess).join(', ')}`);
       await endByForce(left);
     }
-    problems.push(...(await this.#clearDevices()));
+    problems.push(...(await clearDevices(devices)));
     if (mountsBelow(this.folder).length === 0) fs.rmSync(this.folder, { recursive: true, force: true });
     return problems;
   }
 
-  async #clearDevices(): Promise<string[]> {
-    const problems: string[] = [];
+  async #ownDevices(): Promise<readonly Device[]> {
+    return this.devices().catch(() => []);
+  }
+}
+
+type Device = Pick<LoopDevice, 'path' | 'sequence'>;
+
+async function clearDevices(devices: readonly Device[]): Promise<string[]> {
+  const problems: string[] = [];
+  for (const device of devices) {
+    if (presentSequence(device.path) !== device.sequence) continue;
+    problems.push(`the loop device ${device.path} was left behind`);
     try {
-      for (const { path: devicePath, fileName } of await this.devices()) {
-        problems.push(`the loop device ${devicePath} of ${fileName} was left behind`);
-        await clearLoopDevice(devicePath, { fileName, timeoutMs: deviceLimitMs, evenInUse: true });
-      }
+      await detachLoopDevice(device, { timeoutMs: deviceLimitMs, evenInUse: true });
+      if (!(await waitUntilDetached(device, { withinMs: deviceLimitMs }))) problems.push(`${device.path} does not go away`);
     } catch (error) {
       problems.push((error as Error).message);
     }
-    return problems;
   }
+  return problems;
+}
+
+/** Loop devices that are mounted, or bound as block devices, below a folder. */
+function mountedDevices(folder: string): Device[] {
+  const devices = new Map<string, Device>();
+  for (const line of fs.readFileSync('/proc/self/mountinfo', 'utf8').split('\n')) {
+    const [, , , root = '', target = ''] = line.split(' ');
+    const [, source = ''] = line.split(' - ')[1]?.split(' ') ?? [];
+    if (!target.startsWith(`${folder}/`)) continue;
+    const path = [source, `/dev${root}`].find((name) => /^\/dev\/loop\d+$/.test(name));
+    const sequence = path === undefined ? null : presentSequence(path);
+    if (path !== undefined && sequence !== null) devices.set(path, { path, sequence });
+  }
+  return [...devices.values()];
 }
 
 /** Unmounts all below a folder, the topmost mount first; answers what did not go in words. */
