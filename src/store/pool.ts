@@ -20,6 +20,8 @@ const VERSION = 1;
 const MIB = 1024 * 1024;
 export const MINIMUM_POOL_BYTES = 64 * MIB;
 const LOG_BYTES = { least: 16 * MIB, most: 64 * MIB };
+/** A full leaf page maps 16 MiB of 64 KiB chunks; a part of 256 leaves room for sixteen different versions of it. */
+const METADATA_BYTES = { least: 16 * MIB, part: 256 };
 const TIMEOUT_MS = 10 * 60_000;
 const ZEROS_BYTES = 4 * MIB;
 /** Marks a creation under way. */
@@ -82,6 +84,7 @@ export async function createPool(
   const pool = await lockFiles(folder, identity, { waitMs: 0 });
   try {
     await format(pool);
+    await reserveMetadata(pool.metadataFolder, dataBytes);
   } finally {
     closePool(pool);
   }
@@ -171,8 +174,22 @@ async function makeData(file: string, sizeBytes: number): Promise<void> {
 
 async function growData(pool: PoolFolder, sizeBytes: number): Promise<void> {
   await preallocate(pool.dataDescriptor, sizeBytes, path.join(pool.folder, 'data'));
+  await reserveMetadata(pool.metadataFolder, sizeBytes);
   // The data first: a pool.json that promises more than there is would look like a truncated file.
   writeIdentity(pool.folder, { id: pool.id, chunkSizeBytes: pool.chunkSizeBytes, dataBytes: sizeBytes, logBytes: pool.logBytes });
+}
+
+/** Room for the map of the data, so that a full file system beside the pool does not stop its checkpoints. LMDB takes no
+ * offence at a file that is longer than what it uses. */
+async function reserveMetadata(metadataFolder: string, dataBytes: number): Promise<void> {
+  const file = path.join(metadataFolder, 'data.mdb');
+  if (!fs.existsSync(file)) return;
+  const descriptor = fs.openSync(file, 'r+');
+  try {
+    await preallocate(descriptor, Math.max(METADATA_BYTES.least, Math.ceil(dataBytes / METADATA_BYTES.part)), file);
+  } finally {
+    fs.closeSync(descriptor);
+  }
 }
 
 async function preallocate(descriptor: number, sizeBytes: number, file: string): Promise<void> {

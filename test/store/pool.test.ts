@@ -32,6 +32,13 @@ describe('pool folder', () => {
     closePool(pool);
   });
 
+  test('room for the metadata is reserved', async () => {
+    const file = path.join(folder, 'meta/data.mdb');
+    await create(64 * MIB, async () => fs.writeFileSync(file, 'written by LMDB'));
+    expect(fs.statSync(file).blocks * 512).toBeGreaterThanOrEqual(16 * MIB);
+    expect(fs.readFileSync(file, 'utf8').slice(0, 15)).toBe('written by LMDB');
+  });
+
   test('a creation that was cut off begins anew', async () => {
     await expect(create(64 * MIB, () => Promise.reject(new Error('cut')))).rejects.toThrow('cut');
     expect(readPoolIdentity(folder)).toBeNull();
