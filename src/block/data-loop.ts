@@ -145,7 +145,10 @@ export class DataLoop {
     let empty = 0;
     let waitCount = 0;
     while (!this.#isFinished()) {
-      this.#sessions.readRequests();
+      if (this.#sessions.readRequests()) {
+        waitCount = 0;
+        empty = 0;
+      }
       if (waitCount === 0 && this.#operations.inFlight >= depthWorthPatience) this.#ring.enterPatiently(patientCount);
       else this.#ring.enter(waitCount);
       this.rounds++;

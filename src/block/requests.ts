@@ -34,6 +34,8 @@ export class Requests {
   /** Requests that were read and are not answered yet, and how many of those are parked. */
   inFlight = 0;
   parkedCount = 0;
+  /** Requests read since the start, modulo 2^31. */
+  taken = 0;
 
   readonly #arena: Arena;
   readonly #ring: Pick<Ring, 'write'>;
@@ -110,6 +112,7 @@ export class Requests {
       return false;
     }
     this.inFlight++;
+    this.taken = (this.taken + 1) & 0x7fffffff;
     this.#isRequest[slot] = 1;
     this.serve(slot);
     return true;

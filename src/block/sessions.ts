@@ -102,10 +102,12 @@ export class Sessions {
     return { answered: plan.answer.length, submitted: plan.submit.length };
   }
 
-  /** Reads this round's requests, a part from each connection in turn. */
-  readRequests(): void {
+  /** Reads this round's requests, a part from each connection in turn. Answers whether to come back before the loop waits:
+   * something was read, or not every connection had its turn. */
+  readRequests(): boolean {
     let turns = this.#queueLength;
-    if (turns === 0 || !this.accepting) return;
+    if (turns === 0 || !this.accepting) return false;
+    const before = this.requests.taken;
     let budget = this.#readsPerRound;
     const part = Math.max(2, Math.floor(budget / turns));
     while (turns > 0 && budget > 0) {
@@ -113,6 +115,7 @@ export class Sessions {
       const session = this.#sessions[this.#dequeue()];
       if (session && session.removed === null) budget -= this.#readFrom(session, Math.min(part, budget));
     }
+    return turns > 0 || this.requests.taken !== before;
   }
 
   /** Answers the number of reads tried. */

@@ -9,7 +9,7 @@ import { promisify } from 'node:util';
 import { closeDescriptor, closeSlowly, openDevice } from '../../src/linux/files.ts';
 import { createEventDescriptor, signalEvent } from '../../src/linux/eventfd.ts';
 import { type FuseMount, createFuseMount } from '../../src/linux/fuse-mount.ts';
-import { clearLoopDevice, configureLoopDevice, waitUntilGone } from '../../src/linux/loop-device.ts';
+import { configureLoopDevice, detachLoopDevice, presentSequence, waitUntilDetached } from '../../src/linux/loop-device.ts';
 import { SharedMemory } from '../../src/linux/memory.ts';
 import { type ChildCommand, type ChildSetup, memoryBytes } from './data-thread-child.ts';
 
@@ -30,7 +30,7 @@ export class DataThreadHost {
   readonly #options: HostOptions;
   readonly #memory = SharedMemory.create({ name: 'chunkstore-test', sizeBytes: memoryBytes });
   readonly #wakeDescriptor = createEventDescriptor({ blocking: false });
-  readonly #loops = new Map<string, string>();
+  readonly #loops = new Map<string, number>();
   #child: ChildProcess | null = null;
   #lines: string[] = [];
   #waiting: (() => void)[] = [];
@@ -118,18 +118,18 @@ export class DataThreadHost {
     const descriptor = await openDevice(file, { readOnly, direct: true, timeoutMs });
     try {
       const loop = await configureLoopDevice({ descriptor, fileName: this.#loopName(index), readOnly, timeoutMs });
-      this.#loops.set(loop, this.#loopName(index));
+      this.#loops.set(loop, presentSequence(loop)!);
       return loop;
     } finally {
       await closeSlowly(descriptor, { timeoutMs });
     }
   }
 
-  async detach(loop: string): Promise<void> {
-    const fileName = this.#loops.get(loop)!;
-    await clearLoopDevice(loop, { fileName, timeoutMs });
-    await waitUntilGone(loop, { fileName, timeoutMs, withinMs: timeoutMs });
-    this.#loops.delete(loop);
+  async detach(path: string): Promise<void> {
+    const device = { path, sequence: this.#loops.get(path)! };
+    await detachLoopDevice(device, { timeoutMs });
+    if (!(await waitUntilDetached(device, { withinMs: timeoutMs }))) throw new Error(`${path} is still in use`);
+    this.#loops.delete(path);
   }
 
   /** Lets go of a connection: with the last holder the kernel ends it. */
@@ -139,7 +139,7 @@ export class DataThreadHost {
 
   /** Ends everything that this host made. */
   async close(): Promise<void> {
-    for (const loop of this.#loops.keys()) await this.detach(loop).catch(() => {});
+    for (const loop of [...this.#loops.keys()]) await this.detach(loop);
     if (this.#child !== null && this.#child.exitCode === null) await this.kill();
     for (const { fuseDescriptor, mountDescriptor } of this.mounts) {
       closeDescriptor(fuseDescriptor);
