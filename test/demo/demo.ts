@@ -8,10 +8,10 @@
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
+import { runGuarded, type Guarded } from '../support/guarded-run.ts';
 import { canMount, canUseFuse, canUseLoop, hasCommand, hasFileSystem, hasPrograms } from '../support/machine.ts';
-import { LocalDriver, unmountAll } from '../support/local-driver.ts';
+
 import { formatBytes } from '../../src/operator/output.ts';
 import { Ledger } from './ledger.ts';
 import { digestFolder } from './programs.ts';
@@ -22,8 +22,6 @@ const poolSize = '4 GiB';
 /** The pool is allocated in full; its log, metadata and whatever others write come on top. */
 const neededBytes = 5 * 2 ** 30;
 const limitMs = 5 * 60_000;
-/** After an interruption the step under way may end by itself. */
-const settleLimitMs = 15_000;
 
 const { values } = parseArgs({ options: { folder: { type: 'string', default: os.tmpdir() } } });
 const print = (line: string): void => console.log(line);
@@ -43,33 +41,20 @@ function lacks(folder: string): string[] {
   return [...missing, ext4, space].filter((lack) => lack !== undefined);
 }
 
-async function run(ledger: Ledger, folder: string, signal: AbortSignal): Promise<string[]> {
+async function demonstrate(guarded: Guarded, ledger: Ledger): Promise<void> {
+  const { folder, signal } = guarded;
+  ledger.endOn(signal);
   const tree = await findSourceTree(path.join(import.meta.dirname, '../../node_modules'));
   const { digest } = await digestFolder(tree.origin, { names: tree.names, listFile: path.join(folder, 'names.json') });
   const driver = await ledger.step(`start the driver with a pool of ${poolSize} in a file`, () =>
-    LocalDriver.start({ folder, size: poolSize.replace(' ', '') }),
+    guarded.startDriver({ name: 'driver', size: poolSize.replace(' ', '') }),
   );
   ledger.measureSpace(async () => (await driver.store.getPool()).usedBytes);
   const story = new Story({ driver, ledger, tree, treeDigest: digest, signal });
-  const problems: string[] = [];
-  try {
-    const telling = story.tell();
-    await Promise.race([telling, interruption(signal)]);
-    await telling;
-  } catch (error) {
-    problems.push(signal.aborted ? String(signal.reason) : (error as Error).message, ...driver.log.map((line) => `  driver: ${line}`));
-  }
-  await story.abandon();
+  guarded.atEnd(() => story.abandon());
+  await story.tell();
   ledger.measureSpace(null);
-  problems.push(...(await driver.stop()));
-  return problems;
-}
-
-/** Fails some time after the signal, so that the step under way can end. */
-async function interruption(signal: AbortSignal): Promise<void> {
-  await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
-  await delay(settleLimitMs, undefined, { ref: false });
-  signal.throwIfAborted();
+  await ledger.step('stop the driver', () => guarded.stopDriver(driver));
 }
 
 async function main(): Promise<number> {
@@ -78,27 +63,11 @@ async function main(): Promise<number> {
     console.error(['the demo cannot run here:', ...missing.map((lack) => `  ${lack}`)].join('\n'));
     return 1;
   }
-  const interrupt = new AbortController();
-  const timer = setTimeout(() => interrupt.abort(`it was not over within ${limitMs / 60_000} minutes`), limitMs);
-  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    process.on(name, () => {
-      if (!interrupt.signal.aborted) console.error(`\n${name}: cleaning up`);
-      interrupt.abort(`interrupted by ${name}`);
-    });
-  }
   const startMs = performance.now();
-  const ledger = new Ledger({ print, nowMs: () => performance.now(), signal: interrupt.signal });
-  const folder = fs.mkdtempSync(path.join(fs.realpathSync(values.folder), 'chunkstore-demo-'));
-  const problems: string[] = [];
-  try {
-    problems.push(...(await run(ledger, folder, interrupt.signal)));
-  } catch (error) {
-    problems.push((error as Error).message);
-  } finally {
-    clearTimeout(timer);
-    problems.push(...(await unmountAll(folder)));
-    fs.rmSync(folder, { recursive: true, force: true });
-  }
+  const ledger = new Ledger({ print, nowMs: () => performance.now() });
+  const problems = await runGuarded({ prefix: 'chunkstore-demo-', parent: values.folder, limitMs }, (guarded) =>
+    demonstrate(guarded, ledger),
+  );
   print(['', ...ledger.lines(), ''].join('\n'));
   const seconds = Math.round((performance.now() - startMs) / 1000);
   if (problems.length === 0) {

@@ -21,12 +21,12 @@ interface Row {
 export interface LedgerPorts {
   readonly print: (line: string) => void;
   readonly nowMs: () => number;
-  readonly signal: AbortSignal;
 }
 
 export class Ledger {
   readonly #ports: LedgerPorts;
   readonly #rows: Row[] = [];
+  #signal: AbortSignal | null = null;
   #usedBytes: (() => Promise<number>) | null = null;
   #lastUsedBytes = 0;
   #checks = 0;
@@ -43,6 +43,11 @@ export class Ledger {
   /** From now on the space of each step is asked for here; null: no more. */
   measureSpace(usedBytes: (() => Promise<number>) | null): void {
     this.#usedBytes = usedBytes;
+  }
+
+  /** Once it is aborted, no further step begins. */
+  endOn(signal: AbortSignal): void {
+    this.#signal = signal;
   }
 
   /** Runs a step; its time is that of `action` alone. */
@@ -87,7 +92,7 @@ export class Ledger {
     action: () => Promise<Result>,
     outcome: string | (() => string),
   ): Promise<{ readonly result: Result; readonly costBytes: number }> {
-    this.#ports.signal.throwIfAborted();
+    this.#signal?.throwIfAborted();
     const startMs = this.#ports.nowMs();
     try {
       const result = await action();
@@ -98,8 +103,13 @@ export class Ledger {
       this.#add({ title, durationMs, usedBytes, costBytes, outcome: typeof outcome === 'string' ? outcome : outcome() });
       return { result, costBytes: costBytes ?? 0 };
     } catch (error) {
-      const word = this.#ports.signal.aborted ? 'interrupted' : 'FAILED';
-      this.#add({ title, durationMs: this.#ports.nowMs() - startMs, usedBytes: null, costBytes: null, outcome: word });
+      this.#add({
+        title,
+        durationMs: this.#ports.nowMs() - startMs,
+        usedBytes: null,
+        costBytes: null,
+        outcome: this.#signal?.aborted === true ? 'interrupted' : 'FAILED',
+      });
       throw error;
     }
   }
