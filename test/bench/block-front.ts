@@ -1,35 +1,17 @@
 /**
- * What the way through FUSE and the data loop costs: a kernel loop device on a plain file against a loop device on our
- * FUSE file over the same file, in one run. Needs root and fio.
+ * What the way through FUSE and the data loop costs, without the engine: a kernel loop device on a plain file against a
+ * loop device on our FUSE file over the same file, in one run. Needs root and fio. The whole path is test/bench/bench.ts.
  *
- *   node test/bench/block-front.ts [--folder DIR] [--size 3G] [--seconds 4] [--only randwrite-32,...] [--no-plain]
+ *   node test/bench/block-front.ts [--folder DIR] [--size GIB] [--seconds 4] [--only randwrite-32,...] [--no-plain]
  */
-import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
-import { DataThreadHost, run } from '../support/data-thread-host.ts';
+import { DataThreadHost } from '../support/data-thread-host.ts';
+import { fill, measure, randomLoads, sequentialLoads, setUpPlainLoop, takeDownPlainLoop, type Figures } from './fio.ts';
 
-interface Load {
-  readonly name: string;
-  readonly pattern: string;
-  readonly blockSize: string;
-  readonly depth: number;
-}
-const loads: readonly Load[] = [
-  { name: 'randwrite-32', pattern: 'randwrite', blockSize: '4k', depth: 32 },
-  { name: 'randread-32', pattern: 'randread', blockSize: '4k', depth: 32 },
-  { name: 'randwrite-1', pattern: 'randwrite', blockSize: '4k', depth: 1 },
-  { name: 'randread-1', pattern: 'randread', blockSize: '4k', depth: 1 },
-  { name: 'write-1m', pattern: 'write', blockSize: '1M', depth: 8 },
-  { name: 'read-1m', pattern: 'read', blockSize: '1M', depth: 8 },
-];
-interface Figures {
-  readonly operations: number;
-  readonly megabytes: number;
-  readonly medianMicroseconds: number;
-}
+const loads = [...randomLoads, ...sequentialLoads];
 
 const { values } = parseArgs({
   options: {
@@ -44,59 +26,16 @@ const { values } = parseArgs({
   },
 });
 const sizeBytes = Number(values.size) * 2 ** 30;
+const seconds = Number(values.seconds);
 const wanted = loads.filter(({ name }) => values.only.split(',').includes(name));
 
-async function measure(device: string, load: Load): Promise<Figures> {
-  const { stdout } = await run(
-    'fio',
-    [
-      '--name=x',
-      `--filename=${device}`,
-      '--direct=1',
-      '--ioengine=libaio',
-      `--iodepth=${load.depth}`,
-      `--rw=${load.pattern}`,
-      `--bs=${load.blockSize}`,
-      `--size=${sizeBytes}`,
-      `--runtime=${values.seconds}`,
-      '--time_based',
-      '--norandommap',
-      '--randrepeat=0',
-      '--output-format=json',
-    ],
-    120_000,
-  );
-  const job = JSON.parse(stdout).jobs[0];
-  const side = job.write.io_bytes > 0 ? job.write : job.read;
-  return {
-    operations: Math.round(side.iops),
-    megabytes: Math.round(side.bw / 1024),
-    medianMicroseconds: Math.round(side.clat_ns.percentile['50.000000'] / 1000),
-  };
-}
-
-/** Written by real writes, because a first write to an unwritten extent is slower. */
-function prefill(file: string): void {
-  if (fs.existsSync(file) && fs.statSync(file).size === sizeBytes) return;
-  spawnSync('fio', [
-    '--name=fill',
-    `--filename=${file}`,
-    '--direct=1',
-    '--ioengine=libaio',
-    '--rw=write',
-    '--bs=1M',
-    '--iodepth=8',
-    `--size=${sizeBytes}`,
-  ]);
-}
-
 async function measurePlain(file: string): Promise<Map<string, Figures>> {
-  const { stdout } = await run('losetup', ['--find', '--show', '--direct-io=on', '--sector-size', '4096', file]);
+  const device = await setUpPlainLoop(file);
   const results = new Map<string, Figures>();
   try {
-    for (const load of wanted) results.set(load.name, await measure(stdout.trim(), load));
+    for (const load of wanted) results.set(load.name, await measure(device, load, { sizeBytes, seconds }));
   } finally {
-    await run('losetup', ['--detach', stdout.trim()]);
+    await takeDownPlainLoop(device);
   }
   return results;
 }
@@ -115,7 +54,7 @@ async function measureOurs(file: string): Promise<Map<string, Figures>> {
     await host.start();
     const device = await host.attach(0);
     for (const load of wanted) {
-      results.set(load.name, await measure(device, load));
+      results.set(load.name, await measure(device, load, { sizeBytes, seconds }));
       if (values.flags !== '') console.log(JSON.stringify(await host.ask({ kind: 'report' }, 'report')));
     }
     await host.detach(device);
@@ -127,15 +66,19 @@ async function measureOurs(file: string): Promise<Map<string, Figures>> {
 }
 
 const file = path.join(values.folder, 'chunkstore-bench-file');
-prefill(file);
+// Written by real writes, because a first write to an unwritten extent is slower.
+if (!fs.existsSync(file) || fs.statSync(file).size !== sizeBytes) await fill(file, { sizeBytes, order: 'sequential' });
 const plain = values['no-plain'] ? new Map<string, Figures>() : await measurePlain(file);
 const ours = await measureOurs(file);
-console.log(['load', 'plain op/s', 'MB/s', 'us', 'ours op/s', 'MB/s', 'us', 'ratio'].join('\t'));
+console.log(['load', 'plain op/s', 'MiB/s', 'us', 'ours op/s', 'MiB/s', 'us', 'ratio'].join('\t'));
 for (const { name } of wanted) {
   const a = plain.get(name);
   const b = ours.get(name)!;
-  const ratio = a ? (b.operations / a.operations).toFixed(2) : '';
-  console.log(
-    [name, a?.operations, a?.megabytes, a?.medianMicroseconds, b.operations, b.megabytes, b.medianMicroseconds, ratio].join('\t'),
-  );
+  const ratio = a ? (b.operationsPerSecond / a.operationsPerSecond).toFixed(2) : '';
+  const columns = (figures: Figures | undefined): (number | undefined)[] => [
+    figures?.operationsPerSecond,
+    figures?.mebibytesPerSecond,
+    figures?.medianMicroseconds,
+  ];
+  console.log([name, ...columns(a), ...columns(b), ratio].join('\t'));
 }

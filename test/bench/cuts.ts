@@ -1,0 +1,129 @@
+/**
+ * What snapshot, clone and revert cost, by the size of the volume: full volumes, written in random blocks of 4 KiB, with
+ * some blocks dirty at each cut. The calls go to the store's own gRPC, and the volume is not attached at the time, so
+ * that neither CSI nor a file system's sync is in the figures; a call that only looks is measured beside them.
+ */
+import fs from 'node:fs/promises';
+import { blockCapability, publishVolume, unpublishVolume } from '../support/csi-volume.ts';
+import type { LocalDriver } from '../support/local-driver.ts';
+import { fill } from './fio.ts';
+import { publishBlockVolume } from './random-io.ts';
+import { median, timed } from './statistics.ts';
+
+const GIB = 2 ** 30;
+export const operations = [
+  'look',
+  'snapshot',
+  'clone a snapshot',
+  'clone a volume',
+  'revert',
+  'delete a clone',
+  'delete a snapshot',
+] as const;
+export type Operation = (typeof operations)[number];
+
+export interface CutResult {
+  readonly operation: Operation;
+  readonly volumeBytes: number;
+  /** Milliseconds; the median and the worst of the samples. */
+  readonly medianMs: number;
+  readonly worstMs: number;
+}
+
+export interface CutOptions {
+  readonly volumeBytes: number;
+  readonly samples: number;
+  readonly signal: AbortSignal;
+}
+
+/** Random blocks that are written before each cut. */
+const dirtyBlocks = 64;
+const blockBytes = 4096;
+const freeLimitMs = 60_000;
+
+/** What a pool must hold for volumes up to this size. */
+export function poolBytesOf(volumeBytes: number): number {
+  return volumeBytes + Math.ceil(volumeBytes / 16) + GIB;
+}
+
+export async function measureCuts(driver: LocalDriver, options: CutOptions, progress: (line: string) => void): Promise<CutResult[]> {
+  const { volumeBytes, samples, signal } = options;
+  const size = `${volumeBytes / GIB} GiB`;
+  const name = `cuts-${volumeBytes / GIB}`;
+  progress(`writing a volume of ${size} in random blocks of 4 KiB`);
+  const startMs = performance.now();
+  const published = await publishBlockVolume(driver, { name, sizeBytes: volumeBytes });
+  await fill(published.targetPath, { sizeBytes: volumeBytes, order: 'random' });
+  await unpublishVolume(driver, published);
+  const { volumeId } = published;
+  progress(`${samples} snapshots, clones and reverts of ${size} (it was written in ${Math.round((performance.now() - startMs) / 1000)} s)`);
+  const first = await driver.store.createSnapshot({ name: `${name}-first`, sourceVolumeId: volumeId, attributes: {} });
+  const times = new Map<Operation, number[]>(operations.map((operation) => [operation, []]));
+  for (let sample = 0; sample < samples; sample += 1) {
+    signal.throwIfAborted();
+    await dirty(driver, { volumeId, name, volumeBytes });
+    await cutOnce(driver, { volumeId, firstId: first.snapshot.id, name: `${name}-${sample}` }, (operation, timeMs) =>
+      times.get(operation)!.push(timeMs),
+    );
+  }
+  await driver.store.deleteSnapshot(first.snapshot.id);
+  await driver.store.deleteVolume(volumeId);
+  await untilFree(driver, signal);
+  return operations.map((operation) => {
+    const list = times.get(operation)!;
+    return { operation, volumeBytes, medianMs: median(list), worstMs: Math.max(...list) };
+  });
+}
+
+/** One of each. What it makes it also deletes, so that each sample finds the same pool. */
+async function cutOnce(
+  driver: LocalDriver,
+  subject: { readonly volumeId: string; readonly firstId: string; readonly name: string },
+  record: (operation: Operation, timeMs: number) => void,
+): Promise<void> {
+  const { store } = driver;
+  const { volumeId, firstId, name } = subject;
+  const measured = async <Answer>(operation: Operation, call: () => Promise<Answer>): Promise<Answer> => {
+    const answers: Answer[] = [];
+    record(operation, await timed(async () => answers.push(await call())));
+    return answers[0]!;
+  };
+  const clone = (kind: 'snapshot' | 'volume', id: string, cloneName: string) => () =>
+    store.createVolume({ name: cloneName, sizeBytes: 0, source: { kind, id }, attributes: {} });
+  await measured('look', () => store.getVolume(volumeId));
+  const { snapshot } = await measured('snapshot', () => store.createSnapshot({ name, sourceVolumeId: volumeId, attributes: {} }));
+  const a = await measured('clone a snapshot', clone('snapshot', snapshot.id, `${name}-a`));
+  const b = await measured('clone a volume', clone('volume', volumeId, `${name}-b`));
+  const safety = { name: `${name}-safety`, attributes: {} };
+  const reverted = await measured('revert', () => store.revertVolume({ id: volumeId, snapshotId: firstId, safety }));
+  for (const { volume } of [a, b]) await measured('delete a clone', () => store.deleteVolume(volume.id));
+  for (const { id } of [snapshot, reverted.safety!]) await measured('delete a snapshot', () => store.deleteSnapshot(id));
+}
+
+async function dirty(
+  driver: LocalDriver,
+  volume: { readonly volumeId: string; readonly name: string; readonly volumeBytes: number },
+): Promise<void> {
+  const published = await publishVolume(driver, { ...volume, capability: blockCapability });
+  const device = await fs.open(published.targetPath, 'r+');
+  try {
+    const blocks = volume.volumeBytes / blockBytes;
+    for (let index = 0; index < dirtyBlocks; index += 1) {
+      await device.write(Buffer.alloc(blockBytes, index + 1), 0, blockBytes, Math.floor(Math.random() * blocks) * blockBytes);
+    }
+    await device.sync();
+  } finally {
+    await device.close();
+  }
+  await unpublishVolume(driver, published);
+}
+
+/** Deleted space comes back in the background; the next volume needs it. */
+async function untilFree(driver: LocalDriver, signal: AbortSignal): Promise<void> {
+  const deadline = performance.now() + freeLimitMs;
+  while ((await driver.store.getPool()).usedBytes > 0) {
+    signal.throwIfAborted();
+    if (performance.now() > deadline) throw new Error(`the space of a deleted volume did not come back within ${freeLimitMs / 1000} s`);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}

@@ -1,0 +1,170 @@
+/**
+ * I/O on four devices, turn by turn in one run, so that whatever else the machine does hits all of them: a loop device on
+ * a plain file; a volume of ours, fully written; one under a fresh snapshot, so that its writes are first overwrites; one
+ * with a hundred snapshots behind it.
+ */
+import fs from 'node:fs';
+import path from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { blockCapability, publishVolume, unpublishVolume, type PublishedVolume } from '../support/csi-volume.ts';
+import type { Guarded } from '../support/guarded-run.ts';
+import type { LocalDriver } from '../support/local-driver.ts';
+import { fill, measure, randomLoads, sequentialLoads, setUpPlainLoop, takeDownPlainLoop, type Figures, type Load } from './fio.ts';
+import { median } from './statistics.ts';
+
+export type Subject = 'loop' | 'volume' | 'one snapshot' | 'hundred snapshots';
+
+export interface IoResult {
+  readonly load: string;
+  readonly subject: Subject;
+  /** Medians over the rounds, each figure by itself. */
+  readonly figures: Figures;
+  /** Operations a second against those of the loop device; of the loop device itself: 1. */
+  readonly toLoop: number;
+  /** Against the volume without a snapshot. Null for loads that are not run with snapshots. */
+  readonly toVolume: number | null;
+}
+
+export interface IoOptions {
+  readonly sizeBytes: number;
+  readonly seconds: number;
+  readonly rounds: number;
+}
+
+interface Device {
+  readonly subject: Subject;
+  readonly path: string;
+  readonly published: PublishedVolume | null;
+}
+
+const snapshotsBehind = 100;
+/** Between those snapshots writes go on at this pace. */
+const writesPerSecond = 1000;
+const betweenSnapshotsMs = 40;
+const agingSeconds = 20;
+/** A device is busy for a moment after fio, with udev's look at it. */
+const restMs = 100;
+
+/** What the pool must hold: three volumes, and what two of them leave to snapshots. */
+export function poolBytesOf(sizeBytes: number): number {
+  return 6 * sizeBytes + 2 ** 30;
+}
+
+export async function measureIo(
+  guarded: Guarded,
+  driver: LocalDriver,
+  options: IoOptions,
+  progress: (line: string) => void,
+): Promise<IoResult[]> {
+  const devices = await makeDevices(guarded, driver, options, progress);
+  const samples = new Map<string, Figures[]>();
+  const run = async (load: Load, device: Device): Promise<void> => {
+    guarded.signal.throwIfAborted();
+    const key = `${load.name} ${device.subject}`;
+    const figures = await measure(device.path, load, options);
+    samples.set(key, [...(samples.get(key) ?? []), figures]);
+    await delay(restMs);
+  };
+  for (let round = 1; round <= options.rounds; round += 1) {
+    progress(`I/O on four devices, round ${round} of ${options.rounds}`);
+    for (const load of randomLoads) {
+      for (const device of devices) {
+        // Each writing starts under a snapshot of its own; the reading after it finds what it left.
+        if (device.subject === 'one snapshot' && load.pattern === 'randwrite') await renewSnapshot(driver, device);
+        await run(load, device);
+      }
+    }
+    for (const load of sequentialLoads) for (const device of devices.slice(0, 2)) await run(load, device);
+  }
+  for (const { published } of devices) if (published !== null) await unpublishVolume(driver, published);
+  return summarize(samples, devices);
+}
+
+async function makeDevices(guarded: Guarded, driver: LocalDriver, options: IoOptions, progress: (line: string) => void): Promise<Device[]> {
+  const { sizeBytes } = options;
+  progress('writing a plain file for the loop device');
+  const file = path.join(guarded.folder, 'plain');
+  await fill(file, { sizeBytes, order: 'sequential' });
+  const loop = await setUpPlainLoop(file);
+  guarded.atEnd(async () => {
+    await takeDownPlainLoop(loop);
+    fs.rmSync(file);
+  });
+  const devices: Device[] = [{ subject: 'loop', path: loop, published: null }];
+  for (const subject of ['volume', 'one snapshot', 'hundred snapshots'] as const) {
+    guarded.signal.throwIfAborted();
+    progress(`writing the volume for "${subject}"`);
+    const published = await publishBlockVolume(driver, { name: subject.replace(' ', '-'), sizeBytes });
+    await fill(published.targetPath, { sizeBytes, order: 'sequential' });
+    devices.push({ subject, path: published.targetPath, published });
+  }
+  progress(`taking ${snapshotsBehind} snapshots under writes`);
+  await age(devices[3]!, driver, options);
+  return devices;
+}
+
+/** A volume as a block device, through CSI. */
+export async function publishBlockVolume(
+  driver: LocalDriver,
+  options: { readonly name: string; readonly sizeBytes: number },
+): Promise<PublishedVolume> {
+  const { volume } = await driver.csi.controller.createVolume({
+    name: options.name,
+    capacityRange: { requiredBytes: options.sizeBytes },
+    volumeCapabilities: [blockCapability],
+  });
+  if (volume?.volumeId === undefined) throw new Error('CreateVolume answered no volume');
+  return publishVolume(driver, { volumeId: volume.volumeId, name: options.name, capability: blockCapability });
+}
+
+async function age(device: Device, driver: LocalDriver, options: IoOptions): Promise<void> {
+  const volumeId = device.published!.volumeId;
+  const load: Load = { ...randomLoads[0]!, depth: 4 };
+  const writing = measure(device.path, load, {
+    sizeBytes: options.sizeBytes,
+    seconds: agingSeconds,
+    more: [`--rate_iops=${writesPerSecond}`],
+  });
+  const cutting = (async (): Promise<void> => {
+    for (let index = 0; index < snapshotsBehind; index += 1) {
+      await driver.store.createSnapshot({ name: `behind-${index}`, sourceVolumeId: volumeId, attributes: {} });
+      await delay(betweenSnapshotsMs);
+    }
+  })();
+  await Promise.all([writing, cutting]);
+}
+
+async function renewSnapshot(driver: LocalDriver, device: Device): Promise<void> {
+  const name = 'newest';
+  const sourceVolumeId = device.published!.volumeId;
+  const earlier = (await driver.store.listSnapshots()).find((snapshot) => snapshot.name === name);
+  if (earlier !== undefined) await driver.store.deleteSnapshot(earlier.id);
+  await driver.store.createSnapshot({ name, sourceVolumeId, attributes: {} });
+}
+
+function summarize(samples: ReadonlyMap<string, readonly Figures[]>, devices: readonly Device[]): IoResult[] {
+  const results: IoResult[] = [];
+  for (const { name: load } of [...randomLoads, ...sequentialLoads]) {
+    const of = (subject: Subject): Figures | null => medianFigures(samples.get(`${load} ${subject}`) ?? []);
+    const loop = of('loop');
+    const volume = of('volume');
+    for (const { subject } of devices) {
+      const figures = of(subject);
+      if (figures === null || loop === null || volume === null) continue;
+      const toVolume = subject === 'loop' || subject === 'volume' ? null : figures.operationsPerSecond / volume.operationsPerSecond;
+      results.push({ load, subject, figures, toLoop: figures.operationsPerSecond / loop.operationsPerSecond, toVolume });
+    }
+  }
+  return results;
+}
+
+function medianFigures(samples: readonly Figures[]): Figures | null {
+  if (samples.length === 0) return null;
+  const of = (figure: keyof Figures): number => Math.round(median(samples.map((sample) => sample[figure])));
+  return {
+    operationsPerSecond: of('operationsPerSecond'),
+    mebibytesPerSecond: of('mebibytesPerSecond'),
+    medianMicroseconds: of('medianMicroseconds'),
+    worst1PercentMicroseconds: of('worst1PercentMicroseconds'),
+  };
+}
