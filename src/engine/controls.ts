@@ -41,7 +41,7 @@ export class Controls {
   run(request: ControlRequest, done: ControlDone): void {
     const { state, checkpointer } = this.#options;
     if (state.broken !== null) return done(poolFailed(state), null);
-    if (state.ring.freeUnits < 4 * MAXIMUM_UNITS) return checkpointer.request(() => this.run(request, done));
+    if (!this.#hasRoom) return checkpointer.request(() => this.run(request, done));
     try {
       this.#dispatch(request, done);
     } catch (error) {
@@ -103,12 +103,13 @@ export class Controls {
         'out-of-range',
         `a clone of ${source.id} needs at least its ${source.sizeBytes} bytes, ${sizeBytes} were asked for`,
       );
-    const object = this.#describe(request, kind, sizeBytes, source);
+    this.#describe(request, kind, sizeBytes, source);
     requests.hold(source, () => {
-      if (source.deleted || state.objects.byName(kind, request.name) !== undefined) {
+      if (source.deleted || state.objects.byName(kind, request.name) !== undefined || source.sizeBytes > sizeBytes || !this.#hasRoom) {
         requests.release(source);
         return this.run(request, done); // the state changed while the writes in flight were awaited
       }
+      const object = this.#describe(request, kind, sizeBytes, source);
       const made = this.#apply({ change: 'share', object, sourceNumber: source.number });
       requests.release(source);
       this.#whenDurable(done, answerOf(this.#made(made)));
@@ -136,7 +137,12 @@ export class Controls {
     }
     const safety = request.safety === null ? null : this.#describe(request.safety, 'snapshot', volume.sizeBytes, volume);
     requests.hold(volume, () => {
-      if (volume.deleted || snapshot.deleted || (safety !== null && state.objects.byName('snapshot', safety.name) !== undefined)) {
+      if (
+        volume.deleted ||
+        snapshot.deleted ||
+        !this.#hasRoom ||
+        (safety !== null && state.objects.byName('snapshot', safety.name) !== undefined)
+      ) {
         requests.release(volume);
         return this.run(request, done);
       }
@@ -238,6 +244,11 @@ export class Controls {
     }
     if (sizeBytes > largest)
       throw new StoreError('out-of-range', `the size ${sizeBytes} is larger than the largest volume of this pool, ${largest} bytes`);
+  }
+
+  /** Whether the ring takes the records of this call, and those that writes in flight will make. */
+  get #hasRoom(): boolean {
+    return this.#options.state.ring.freeUnits >= 4 * MAXIMUM_UNITS;
   }
 
   /** Makes the record and applies it. Returns its sequence: the number of what it made. */

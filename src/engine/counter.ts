@@ -18,22 +18,20 @@ export class Counter {
   readonly #found = new Map<number, number>();
   readonly #toRead: number[] = [];
   readonly #entry = new Entry();
+  #dropped: number[] = [];
   #reading = 0;
   #over = false;
 
   /**
    * @param roots the root page of every object of the checkpoint, as often as objects have it
-   * @param dropped pages of the checkpoint that nobody refers to and that still hold references
+   * @param dropped pages of the checkpoint that perhaps nobody refers to and that then still hold references
    */
   constructor(state: EngineState, roots: readonly number[], dropped: readonly number[], done: () => void, failed: (error: Error) => void) {
     this.#state = state;
     this.#done = done;
     this.#failed = failed;
     for (const root of roots) this.#visit(root);
-    for (const number of dropped) {
-      this.#found.set(number, 0);
-      this.#toRead.push(number);
-    }
+    this.#dropped = [...dropped];
   }
 
   /** One slice; true when there is more to do at once. */
@@ -43,6 +41,15 @@ export class Counter {
       this.#read(this.#toRead.pop()!);
     if (this.#toRead.length > 0) return this.#reading < READS_AT_A_TIME;
     if (this.#reading > 0) return false;
+    if (this.#dropped.length > 0) {
+      // Only after the walk is it known whether something refers to them. What they refer to is counted like the rest.
+      for (const number of this.#dropped.splice(0)) {
+        if (this.#found.has(number)) continue;
+        this.#found.set(number, 0);
+        this.#toRead.push(number);
+      }
+      return true;
+    }
     this.#over = true;
     const { pages, slots, journal } = this.#state;
     slots.finishCount(journal.sequence);

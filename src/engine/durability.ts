@@ -96,6 +96,17 @@ export class Durability {
     waiting?.();
   }
 
+  /** The pool has failed elsewhere: nothing is called durable any more. */
+  fail(errno: number): void {
+    if (this.#brokenErrno !== 0) return;
+    this.#brokenErrno = errno;
+    this.#waitsForRoom = null;
+    const waiters = [...(this.#cycle ?? []), ...this.#next];
+    this.#cycle = null;
+    this.#next = [];
+    for (const waiter of waiters) waiter(errno);
+  }
+
   #begin(): void {
     this.#cycle = this.#next;
     this.#next = [];
@@ -149,12 +160,8 @@ export class Durability {
   }
 
   #break(errno: number, what: string): number {
-    this.#brokenErrno = errno;
-    const waiters = [...(this.#cycle ?? []), ...this.#next];
-    this.#cycle = null;
-    this.#next = [];
     this.#options.failed(errno, what);
-    for (const waiter of waiters) waiter(errno);
+    this.fail(errno);
     return errno;
   }
 }

@@ -26,7 +26,7 @@ import { Merger } from './merger.ts';
 import { Objects, type StoredObject, StoredObject as ObjectOfPool } from './objects.ts';
 import { PageTable } from './page-table.ts';
 import { Flights } from './part-lists.ts';
-import { newObjectId } from './pool-format.ts';
+import { newObjectId, type PoolHeader } from './pool-format.ts';
 import type { EnginePorts, MetadataRow } from './ports.ts';
 import { RecordLog } from './record-log.ts';
 import { RecordRing } from './record-ring.ts';
@@ -37,6 +37,8 @@ import type { EngineState } from './state.ts';
 import { Tree } from './tree.ts';
 
 export interface EngineOptions {
+  /** What the header of the pool's data says; the metadata must belong to it. */
+  readonly pool: PoolHeader;
   /** Request numbers of `submit` are below this. */
   readonly maximumRequests: number;
   /** The largest read or write. */
@@ -97,7 +99,9 @@ export class Engine {
             'failed-precondition',
             'the pool has no checkpoint: its creation did not finish. Nothing is stored in it; remove the folder and create it again',
           );
-        this.#recover(decodePoolRow(pool), objects, ready);
+        const row = decodePoolRow(pool);
+        this.#compare(row);
+        this.#recover(row, objects, ready);
       } catch (cause) {
         ready(cause as Error);
       }
@@ -183,6 +187,15 @@ export class Engine {
 
   // ---- start ---------------------------------------------------------------------------------------------
 
+  #compare(row: PoolRow): void {
+    const { poolId, chunkSizeBytes } = this.#options.pool;
+    if (row.poolId === poolId && row.chunkSizeBytes === chunkSizeBytes) return;
+    throw new StoreError(
+      'failed-precondition',
+      `the metadata belong to pool ${row.poolId} with chunks of ${row.chunkSizeBytes} bytes, the data to pool ${poolId} with ${chunkSizeBytes}; put back the meta folder of this pool`,
+    );
+  }
+
   #recover(row: PoolRow, objects: readonly MetadataRow[], ready: (error: Error | null) => void): void {
     const { memory, log: disk } = this.#ports;
     const layout = engineMemoryLayout({ ringUnits: this.#options.ringUnits });
@@ -257,7 +270,7 @@ export class Engine {
       oldestStamp,
       failed: (error) => this.#fail(error),
     });
-    pages.start(row.nextPageNumber);
+    pages.start(row.nextPageNumber, row.dropped);
     const named = slotsNamed(ring, row.sequence);
     const count = geometry.slotsOf(ports.data.sizeBytes);
     const slots = new Slots({
@@ -371,6 +384,7 @@ export class Engine {
     if (state === undefined) this.#startFailed?.(error);
     else {
       state.broken = error;
+      state.durability.fail(Errno.io);
       this.#parts?.requests.fail();
       this.#parts?.checkpointer.abandon();
       for (const { failed } of [...(this.#walk === null ? [] : [this.#walk]), ...this.#walksWaiting.splice(0)]) failed();

@@ -41,7 +41,7 @@ abstract class FrozenWalk implements Walker {
   }
 
   protected pin(number: number, visit: Visit): void {
-    this.state.pages.addReference(number);
+    this.state.pages.pin(number);
     this.#pinned.push(number);
     this.push(visit);
   }
@@ -71,7 +71,7 @@ abstract class FrozenWalk implements Walker {
     }
     if (this.#stack.length > 0) return true;
     this.over = true;
-    for (const number of this.#pinned) pages.dropReference(number, this.state.journal.sequence);
+    for (const number of this.#pinned) pages.unpin(number, this.state.journal.sequence);
     this.finish();
     return false;
   }
@@ -147,6 +147,13 @@ export class CheckWalk extends FrozenWalk {
     this.#chunkOf = new Float64Array(slots.counts.slots).fill(-1);
     this.#lineageOf = new Float64Array(slots.counts.slots);
     this.#objects = objects.size;
+    const { used } = slots.counts;
+    const all = used + slots.available + slots.inLimbo + slots.held;
+    if (all !== slots.counts.slots - 1) {
+      this.#problem(
+        `of ${slots.counts.slots - 1} slots ${used} are in use, ${slots.available} free, ${slots.inLimbo} waiting, ${slots.held} being written`,
+      );
+    }
     for (const object of objects.all()) if (object.rootNumber !== 0) this.#root(object.rootNumber, object.lineage);
   }
 

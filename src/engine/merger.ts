@@ -182,17 +182,18 @@ export class Merger {
   ): void {
     const { state } = this.#options;
     const { granulesPerChunk, chunkSizeBytes } = state.geometry;
-    const over = (result: number): void => {
-      if (result < 0) merge.failed = true;
-      if (--merge.pending === 0) done();
-    };
     for (let granule = 0; granule < granulesPerChunk; granule++) {
       if (!((mask >> granule) & 1)) continue;
       let to = granule + 1;
       while (to < granulesPerChunk && (mask >> to) & 1) to++;
       const at = granule * GRANULE_BYTES;
       merge.pending++;
-      issue(slot * chunkSizeBytes + at, (to - granule) * GRANULE_BYTES, merge.buffer + at, state.calls.tag(over));
+      const length = (to - granule) * GRANULE_BYTES;
+      const over = (result: number): void => {
+        if (result !== length) merge.failed = true;
+        if (--merge.pending === 0) done();
+      };
+      issue(slot * chunkSizeBytes + at, length, merge.buffer + at, state.calls.tag(over));
       granule = to;
     }
   }

@@ -44,6 +44,9 @@ export class PageTable {
   readonly #awayShed = new Map<number, { readonly sequence: number; readonly stamp: number }>();
   /** Changes of old pages' counts during the background count. */
   #changes: Map<number, number> | null = new Map();
+  /** References of walks among the references of roots. */
+  readonly #pins = new Map<number, number>();
+  #droppedBefore: readonly number[] = [];
   #firstNewNumber = 1;
   #nextNumber = 1;
   #leaves = 0;
@@ -62,8 +65,9 @@ export class PageTable {
     this.#options = options;
   }
 
-  /** Continues the numbering of a checkpoint. */
-  start(nextNumber: number): void {
+  /** Continues the numbering of a checkpoint, and what it names as dropped. */
+  start(nextNumber: number, dropped: readonly number[] = []): void {
+    this.#droppedBefore = dropped;
     this.#firstNewNumber = nextNumber;
     this.#nextNumber = nextNumber;
   }
@@ -135,6 +139,25 @@ export class PageTable {
     return page.references !== 1 || (this.#changes !== null && page.number < this.#firstNewNumber);
   }
 
+  /** One parent alone refers to it, besides walks that only look at the map: what it maps may be written in place. */
+  isOwned(page: Page): boolean {
+    const pins = this.#pins.size === 0 ? 0 : (this.#pins.get(page.number) ?? 0);
+    return page.references - pins === 1 && !(this.#changes !== null && page.number < this.#firstNewNumber);
+  }
+
+  /** Freezes the map below a page for a walk: whoever changes it copies it first. */
+  pin(number: number): void {
+    this.#pins.set(number, (this.#pins.get(number) ?? 0) + 1);
+    this.addReference(number);
+  }
+
+  unpin(number: number, sequence: number): void {
+    const pins = this.#pins.get(number)! - 1;
+    if (pins === 0) this.#pins.delete(number);
+    else this.#pins.set(number, pins);
+    this.dropReference(number, sequence);
+  }
+
   /** No record that took a reference away can still be lost, and no operation of who let go is under way. */
   shedIsOver(page: Page): boolean {
     return page.shedSequence <= this.#options.durableSequence() && page.shedStamp < this.#options.oldestStamp();
@@ -186,9 +209,17 @@ export class PageTable {
     return next;
   }
 
-  /** Every dropped page that still holds references; a checkpoint names them, or they would stay for ever after a crash. */
+  /**
+   * Every dropped page that still holds references; a checkpoint names them, or they would stay for ever after a crash.
+   * Until the count is over: those that the last checkpoint named, and every old page that lost a reference, since that
+   * may have been its last.
+   */
   droppedNumbers(): number[] {
-    return [...this.dropped.map(({ number }) => number), ...this.#dismantling];
+    const suspects = new Set([...this.dropped.map(({ number }) => number), ...this.#dismantling]);
+    if (this.#changes === null) return [...suspects];
+    for (const number of this.#droppedBefore) suspects.add(number);
+    for (const [number, change] of this.#changes) if (change < 0) suspects.add(number);
+    return [...suspects];
   }
 
   /** A dropped page has been taken apart: it is gone. */

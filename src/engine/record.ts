@@ -13,8 +13,10 @@
  *   22 u16  layers (entry)
  */
 import { assert } from '../util/assert.ts';
+import { StoreError } from '../util/errors.ts';
 import { checksum } from './checksum.ts';
 import type { Entry } from './entry.ts';
+import { MAXIMUM_LAYERS } from './geometry.ts';
 import type { ObjectId, ObjectKind } from './control.ts';
 
 export const RECORD_UNIT_BYTES = 64;
@@ -148,10 +150,6 @@ export function readChecksum(buffer: RecordBuffer, at: number): number {
   return buffer.view.getUint32(at, true);
 }
 
-export function readPredecessor(buffer: RecordBuffer, at: number): number {
-  return buffer.view.getUint32(at + 4, true);
-}
-
 /** The chunk of an entry record, or the first chunk of a trim. */
 export function readChunk(buffer: RecordBuffer, at: number): number {
   return buffer.view.getUint32(at + 32, true);
@@ -161,9 +159,13 @@ export function readTrimChunks(buffer: RecordBuffer, at: number): number {
   return buffer.view.getUint32(at + 36, true);
 }
 
+/** @throws StoreError data-loss when it cannot be an entry that this program wrote */
 export function readEntry(buffer: RecordBuffer, at: number, entry: Entry): void {
   const view = buffer.view;
   const layers = view.getUint16(at + 22, true);
+  const units = view.getUint8(at + 15);
+  if (layers > MAXIMUM_LAYERS || entryUnits(layers) !== units)
+    throw new StoreError('data-loss', `an entry record of ${units} units says that it has ${layers} layers`);
   entry.clear();
   for (let layer = 0; layer < layers; layer++) {
     const from = at + FIXED_BYTES + layer * LAYER_BYTES;

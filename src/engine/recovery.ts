@@ -112,12 +112,15 @@ export class Replay {
   readonly #head = newHead();
   readonly #entry = new Entry();
   #position: number;
+  /** Sequence of the last record applied. */
+  #applied: number;
   readonly #done: (error: Error | null) => void;
 
   /** @param from sequence of the checkpoint */
   constructor(state: EngineState, from: number, done: (error: Error | null) => void) {
     this.#state = state;
     this.#from = from;
+    this.#applied = from;
     this.#position = state.ring.head;
     this.#done = done;
   }
@@ -138,7 +141,11 @@ export class Replay {
   #run(): boolean {
     const { ring } = this.#state;
     for (let at = ring.read(this.#position, this.#head); at !== null; at = ring.read(this.#position, this.#head)) {
-      if (this.#head.sequence > this.#from && !this.#apply(ring.buffer, at)) return false;
+      if (this.#head.sequence > this.#from) {
+        assert(this.#head.sequence === this.#applied + 1, 'the ring holds every record since the checkpoint');
+        if (!this.#apply(ring.buffer, at)) return false;
+        this.#applied = this.#head.sequence;
+      }
       this.#position = (this.#position + this.#head.units) >>> 0;
     }
     return true;

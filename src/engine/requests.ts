@@ -44,6 +44,8 @@ export class Requests {
   readonly #errno: Int32Array;
   /** Bytes of a read that have been issued. */
   readonly #progress: Float64Array;
+  /** Bytes that a read's disk operations have still to bring. */
+  readonly #missing: Float64Array;
   readonly #parkedAtMs: Float64Array;
   /** Parts of a request that wait for space, and those in flight. */
   readonly #parkedOf: Int32Array;
@@ -70,6 +72,7 @@ export class Requests {
     this.#pending = new Int32Array(count);
     this.#errno = new Int32Array(count);
     this.#progress = new Float64Array(count);
+    this.#missing = new Float64Array(count);
     this.#parkedAtMs = new Float64Array(count);
     this.#parkedOf = new Int32Array(count);
     this.#flyingOf = new Int32Array(count);
@@ -85,6 +88,7 @@ export class Requests {
   read(request: number, object: StoredObject, offsetBytes: number, lengthBytes: number, memoryOffset: number): void {
     this.#begin(request, object, offsetBytes, lengthBytes, memoryOffset);
     this.#progress[request] = 0;
+    this.#missing[request] = 0;
     this.#state.flights.begin(request);
     this.#continueRead(request);
   }
@@ -126,6 +130,7 @@ export class Requests {
       return;
     }
     if (result < 0) this.#errno[tag] = Errno.io;
+    else this.#missing[tag]! -= result;
     this.#finishedRead(tag);
   }
 
@@ -170,13 +175,11 @@ export class Requests {
     this.#parked.tail = still.tail;
   }
 
-  /** The count after the start is over: what waits now waits for space. */
+  /** The count after the start is over: what waits now waits for space, and its time begins. */
   counted(): void {
     const nowMs = this.#state.ports.clock.nowMs();
-    for (let part = this.#parked.head; part !== NONE; part = this.#parts.links.next(part)) {
+    for (let part = this.#parked.head; part !== NONE; part = this.#parts.links.next(part))
       this.#parkedAtMs[this.#parts.request[part]!] = nowMs;
-      this.#movePayload(this.#parts.request[part]!);
-    }
   }
 
   /** The pool has failed: what waits for space or for room in the ring ends with an error. */
@@ -287,6 +290,7 @@ export class Requests {
 
   #issueRead(request: number, diskOffset: number, length: number, memory: number): void {
     this.#pending[request]!++;
+    this.#missing[request]! += length;
     this.#state.ports.data.read(diskOffset, length, memory, request);
   }
 
@@ -295,6 +299,8 @@ export class Requests {
       this.#pending[request]!--;
       return;
     }
+    // A read that came up short has not filled its buffer, whatever its result says.
+    if (this.#missing[request] !== 0) this.#errno[request] = Errno.io;
     this.#state.flights.end(request);
     this.#finished(request);
     this.#slotsMayBeFree();
@@ -369,7 +375,7 @@ export class Requests {
 
   #written(part: number, result: number): void {
     const parts = this.#parts;
-    if (result < 0) {
+    if (result !== granulesIn(parts.mask[part]!) * GRANULE_BYTES) {
       if (parts.fresh[part]) this.#state.slots.giveBack(parts.slot[part]!);
       this.#errno[parts.request[part]!] = Errno.io;
       return this.#endWrite(part);
@@ -454,7 +460,7 @@ export class Requests {
     this.#parkedParts++;
     this.#parkedOf[request]!++;
     if (slots.wantsDurability && !durability.running && broken === null) durability.request(() => undefined);
-    if (slots.counted) this.#movePayload(request);
+    this.#movePayload(request);
   }
 
   #unpark(part: number): void {

@@ -65,16 +65,25 @@ export class SlotCounts {
     this.#set(slot, count === OVERFLOW ? this.#overflow.get(slot)! + 1 : count + 1);
   }
 
-  /** The count is over: from here on `get` is exact. */
-  finish(): void {
+  /** References that came since the start; known before the count is over. */
+  changeOf(slot: number): number {
+    assert(this.#changes !== null, 'changes are kept until counted');
+    return this.#changes[slot]!;
+  }
+
+  /** The count is over: from here on `get` is exact. Answers a bitmap of the slots without a reference. */
+  finish(): Uint32Array {
     const changes = this.#changes;
     assert(changes !== null, 'counting ends once');
     this.#changes = null;
-    for (let slot = 0; slot < changes.length; slot++) {
-      const change = changes[slot]!;
-      if (change !== 0) this.#set(slot, this.get(slot) + change);
-      if (this.#counts[slot] !== 0) this.#used++;
+    const counts = this.#counts;
+    const unused = new Uint32Array(Math.ceil(counts.length / 32));
+    for (let slot = 0; slot < counts.length; slot++) {
+      if (changes[slot] !== 0) this.#set(slot, this.get(slot) + changes[slot]!);
+      if (counts[slot] !== 0) this.#used++;
+      else unused[slot >>> 5]! |= 1 << (slot & 31);
     }
+    return unused;
   }
 
   /** A copy of every count, for a check of one frozen cut. */

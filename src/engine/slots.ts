@@ -6,8 +6,8 @@
  *   was in flight at the drop is over: until then it waits in limbo;
  * - a slot is written in place only while one volume alone refers to it, every record that dropped another reference
  *   is durable, and every operation that was in flight at such a drop is over;
- * - before the background count is over, nothing counts as owned by one volume, and new slots come from the reserve
- *   that the last checkpoint named;
+ * - before the background count is over, only slots taken since the start count as owned by one volume, and new slots
+ *   come from the reserve that the last checkpoint named;
  * - nothing is taken before what recovery found is durable.
  */
 import { assert } from '../util/assert.ts';
@@ -36,6 +36,11 @@ export class Slots {
   #settled = false;
   /** Drops during the count are not remembered one by one: nothing is owned before this sequence is durable. */
   #countedSequence = 0;
+  /** Nor before every operation in flight at the count's end is over. */
+  #countedStamp = 0;
+  #countIsOver = false;
+  /** Taken before the count was over: all that ever referred to them is known. */
+  readonly #recent = new Set<number>();
   /** Taken, and not yet in an entry. */
   readonly #held = new Set<number>();
   /** Dropped slots in the order of their drops: slot, sequence, stamp. */
@@ -92,7 +97,9 @@ export class Slots {
     if (!this.#settled) return HEADER_SLOT;
     this.#releaseLimbo();
     const slot = this.counted ? this.#takeFree() : (this.#reserve.pop() ?? HEADER_SLOT);
-    if (slot !== HEADER_SLOT) this.#held.add(slot);
+    if (slot === HEADER_SLOT) return slot;
+    this.#held.add(slot);
+    if (!this.counted) this.#recent.add(slot);
     return slot;
   }
 
@@ -110,15 +117,18 @@ export class Slots {
 
   dropReference(slot: number, sequence: number): void {
     const left = this.counts.add(slot, -1);
-    if (!this.counted) return;
-    if (left === 0) this.#toLimbo(slot, sequence);
+    if (!this.counted) {
+      if (this.#recent.has(slot)) this.#remember(slot, sequence);
+    } else if (left === 0) this.#toLimbo(slot, sequence);
     else this.#remember(slot, sequence);
   }
 
   /** One leaf page alone refers to the slot, in memory and in every state that a power cut could leave. (Whether that
    * page belongs to one volume alone is for the tree to say.) */
   owned(slot: number): boolean {
-    return this.counted && this.counts.get(slot) === 1 && this.#options.durableSequence() >= this.#countedSequence && !this.#shed.has(slot);
+    if (this.#shed.has(slot)) return false;
+    if (!this.counted) return this.#recent.has(slot) && this.counts.changeOf(slot) === 1;
+    return this.counts.get(slot) === 1 && (this.#countIsOver || this.#recent.has(slot));
   }
 
   /** The slot will be owned when what happened is durable and over. */
@@ -130,6 +140,10 @@ export class Slots {
   advance(): void {
     const durable = this.#options.durableSequence();
     const oldest = this.#options.oldestStamp();
+    if (!this.#countIsOver && this.counted && durable >= this.#countedSequence && oldest > this.#countedStamp) {
+      this.#countIsOver = true;
+      this.#recent.clear();
+    }
     while (this.#shedSlots.length > 0 && this.#shedSequences.first <= durable && this.#shedStamps.first < oldest) {
       this.#shedSequences.shift();
       this.#shedStamps.shift();
@@ -142,7 +156,7 @@ export class Slots {
 
   /** Something may be over by now that `advance` has not seen. */
   get wantsAdvance(): boolean {
-    return this.#shedSlots.length > 0 || this.#limboSlots.length > 0 || this.#uncounted !== null;
+    return this.#shedSlots.length > 0 || this.#limboSlots.length > 0 || !this.#countIsOver;
   }
 
   /** Some slot waits only for a record to become durable. */
@@ -159,17 +173,14 @@ export class Slots {
    * until `sequence` is durable.
    */
   finishCount(sequence: number): void {
-    this.counts.finish();
+    const unused = this.counts.finish();
+    const stamp = this.#options.stampNow();
     this.#countedSequence = sequence;
+    this.#countedStamp = stamp;
     for (const slot of this.#reserve) this.#setFree(slot);
-    const free = new Uint32Array(this.#free.length);
-    let count = 0;
-    for (let slot = 1; slot < this.counts.slots; slot++) {
-      if (this.counts.get(slot) > 0 || this.#held.has(slot) || this.#isFree(slot)) continue;
-      free[slot >>> 5]! |= 1 << (slot & 31);
-      count++;
-    }
-    this.#uncounted = { free, count, sequence, stamp: this.#options.stampNow() };
+    for (const slot of [HEADER_SLOT, ...this.#reserve, ...this.#held]) unused[slot >>> 5]! &= ~(1 << (slot & 31));
+    const count = this.counts.slots - 1 - this.counts.used - this.#reserve.length - this.#held.size;
+    this.#uncounted = { free: unused, count, sequence, stamp };
     this.#reserve = [];
   }
 
@@ -220,10 +231,6 @@ export class Slots {
       assert(this.counts.get(slot) === 0, 'a dropped slot stays dropped');
       this.#setFree(slot);
     }
-  }
-
-  #isFree(slot: number): boolean {
-    return ((this.#free[slot >>> 5]! >>> (slot & 31)) & 1) === 1;
   }
 
   #setFree(slot: number): void {

@@ -52,11 +52,10 @@ export class Tree {
 
   /** Bit n: layer n of the entry may be written in place. `entry` is the chunk's; its path is in memory. */
   ownedLayers(object: StoredObject, chunk: number, entry: Entry): number {
-    if (!this.#pages.counted) return 0;
     let number = object.rootNumber;
     for (let level = object.rootLevel; level >= 0; level--) {
       const page = this.#pages.get(number)!;
-      if (this.#pages.isShared(page) || !this.#pages.shedIsOver(page)) return 0;
+      if (!this.#pages.isOwned(page) || !this.#pages.shedIsOver(page)) return 0;
       if (level > 0) number = (page as InnerPage).children[indexAt(chunk, level)]!;
     }
     let owned = 0;
@@ -70,7 +69,7 @@ export class Tree {
     let number = object.rootNumber;
     for (let level = object.rootLevel; level >= 0; level--) {
       const page = this.#pages.get(number)!;
-      if (this.#pages.isShared(page)) return 0;
+      if (!this.#pages.isOwned(page)) return 0;
       if (level > 0) number = (page as InnerPage).children[indexAt(chunk, level)]!;
     }
     let owned = 0;

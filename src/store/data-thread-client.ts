@@ -74,6 +74,7 @@ export class DataThreadClient implements EngineControl, DataDevices {
       data: { descriptor: pool.dataDescriptor, sizeBytes: pool.dataBytes },
       log: { descriptor: pool.logDescriptor, sizeBytes: pool.logBytes },
       parkTimeoutMs: options.parkTimeoutMs,
+      pool: { poolId: pool.id, chunkSizeBytes: pool.chunkSizeBytes },
     };
     this.#data = startWorker('data-thread', setup, [control.port2, metadata.port1]);
     for (const [name, worker] of [

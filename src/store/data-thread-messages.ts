@@ -14,6 +14,7 @@ export interface DataThreadSetup {
   readonly data: { readonly descriptor: number; readonly sizeBytes: number };
   readonly log: { readonly descriptor: number; readonly sizeBytes: number };
   readonly parkTimeoutMs: number;
+  readonly pool: { readonly poolId: ObjectId; readonly chunkSizeBytes: number };
 }
 
 /** How the shared memory is cut, in bytes from its start. */

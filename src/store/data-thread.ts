@@ -59,6 +59,7 @@ class DataThread {
         listener: this.#loop.listener,
       },
       {
+        pool: setup.pool,
         maximumRequests: this.#loop.maximumRequests,
         maximumRequestBytes: maximumDataBytes,
         parkTimeoutMs: setup.parkTimeoutMs,

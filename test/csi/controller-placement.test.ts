@@ -157,7 +157,7 @@ describe('GetCapacity', () => {
       availableCapacity: '0',
       minimumVolumeSize: { value: String(300 * MIB) },
     });
-    expect(await controller.getCapacity({ ...onNode('node-a'), parameters: { 'csi.storage.k8s.io/fstype': 'btrfs' } })).toMatchObject({
+    expect(await controller.getCapacity({ ...onNode('node-a'), parameters: { 'csi.storage.k8s.io/fstype': 'ext4' } })).toMatchObject({
       availableCapacity: String(200 * MIB),
     });
   });

@@ -21,7 +21,7 @@ async function createVolume(name: string): Promise<string> {
   const { volume } = await controller.createVolume({
     name,
     volumeCapabilities: [capability],
-    capacityRange: { requiredBytes: 200 * MIB },
+    capacityRange: { requiredBytes: 300 * MIB },
     parameters: { freeze: 'false' },
   });
   return volume!.volumeId;
@@ -37,7 +37,7 @@ const withCode = (code: string) => expect.objectContaining({ code });
 describe('CreateSnapshot', () => {
   test('is ready at once, and always tells its size and time', async () => {
     expect(await cut('s')).toMatchObject({
-      sizeBytes: String(200 * MIB),
+      sizeBytes: String(300 * MIB),
       sourceVolumeId: volumeId,
       readyToUse: true,
       creationTime: { seconds: '1700000000', nanos: 123_000_000 },

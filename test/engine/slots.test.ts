@@ -136,6 +136,7 @@ describe('owning a slot', () => {
     slots.finishCount(3);
     expect(slots.owned(1)).toBe(false);
     durable = 3;
+    slots.advance();
     expect(slots.owned(1)).toBe(true);
   });
 });

@@ -29,10 +29,13 @@ function tuning(setup: WalkSetup): {
   };
 }
 
-export function makeEngine(ports: EnginePorts, setup: WalkSetup): Engine {
+const simulatedPoolId = 'p'.repeat(26);
+
+export function makeEngine(ports: EnginePorts, setup: WalkSetup, options: { readonly maximumRequestBytes?: number } = {}): Engine {
   return new Engine(ports, {
+    pool: { poolId: simulatedPoolId, chunkSizeBytes: setup.chunkSizeBytes },
     maximumRequests: 24,
-    maximumRequestBytes: maximumGranules * 4096,
+    maximumRequestBytes: options.maximumRequestBytes ?? maximumGranules * 4096,
     parkTimeoutMs,
     ...tuning(setup),
     failed: (error) => {
@@ -43,7 +46,7 @@ export function makeEngine(ports: EnginePorts, setup: WalkSetup): Engine {
 
 /** Writes an empty pool into a world in which nothing runs yet. */
 export function formatSimulatedPool(world: SimulatedWorld, setup: WalkSetup): void {
-  const poolId = 'p'.repeat(26);
+  const poolId = simulatedPoolId;
   const ports = world.ports(() => undefined);
   ports.memory.bytes.set(encodePoolHeader({ poolId, chunkSizeBytes: setup.chunkSizeBytes }), 0);
   ports.data.write(0, 4096, 0, 0);
@@ -69,14 +72,14 @@ export function engineSubject(options: { readonly wrapPorts?: PortsWrapper } = {
   return {
     setup: drawSetup,
     engineMemoryBytes: engineMemoryLayout({ ringUnits: largestRingUnits }).totalBytes,
-    makeEngine,
+    makeEngine: (ports, setup) => makeEngine(ports, setup),
     format: formatSimulatedPool,
     ...(options.wrapPorts ? { wrapPorts: options.wrapPorts } : {}),
     mayBeFull: true,
     mayAbort: false,
     parkTimeoutMs,
     pagesMayLeak: Infinity,
-    layersAtRest: Infinity,
+    layersAtRest: 2,
     maximumGranules,
   };
 }

@@ -11,7 +11,7 @@ const DEFAULT_SIZE_BYTES = 1024 * MIB;
  * The least that makes sense, found by trying on devices with 4 KiB sectors: mkfs.xfs 6.1 refuses less than 300 MiB and
  * mkfs.btrfs 6.2 less than 109 MiB, which are full at once; a small ext4 is mostly journal.
  */
-const MINIMUM_SIZE_BYTES = { block: MIB, ext4: 16 * MIB, xfs: 300 * MIB, btrfs: 128 * MIB };
+const MINIMUM_SIZE_BYTES = { block: MIB, ext4: 16 * MIB, xfs: 300 * MIB, btrfs: 256 * MIB };
 
 /** Null where the caller leaves it open. */
 export interface SizeRange {
