@@ -45,6 +45,8 @@ interface PendingRevert {
   readonly started: number;
   readonly after: ReadonlyMap<number, readonly number[]>;
   readonly safetyId: string | null;
+  /** Granules of the snapshot that may be torn. */
+  readonly unread: ReadonlySet<number>;
   /** Set once a crash has left the call without an answer: the entries that stand for "it happened". */
   entries: Map<number, Entry[]> | null;
   seenBefore: number | null;
@@ -195,6 +197,7 @@ export class NaiveModel {
       const made = this.#expect(request.id, kind, request.name, sizeBytes, source, request.attributes);
       if (made && !made.cut) {
         made.cut = new Cut(source.id);
+        made.unread = new Set(source.unread);
         for (const [granule, history] of source.granules) for (const entry of history.current()) made.cut.add(granule, entry);
       }
     } else if (request.kind === 'delete') {
@@ -426,6 +429,8 @@ export class NaiveModel {
     safety: { readonly id: string; readonly name: string; readonly attributes: Readonly<Record<string, string>> } | null,
     time: number,
   ): void {
+    // With its safety snapshot there, the call is a repetition of one that happened, and does nothing.
+    if (safety && this.objects.get(safety.id)?.present) return;
     const object = this.get(id);
     const snapshot = this.get(snapshotId);
     const after = new Map<number, number[]>();
@@ -437,11 +442,20 @@ export class NaiveModel {
           .map((entry) => entry.value),
       );
     }
-    object.revert = { started: time, after, safetyId: safety?.id ?? null, entries: null, seenBefore: null, seenAfter: null };
+    object.revert = {
+      started: time,
+      unread: new Set(snapshot.unread),
+      after,
+      safetyId: safety?.id ?? null,
+      entries: null,
+      seenBefore: null,
+      seenAfter: null,
+    };
     if (!safety) return;
     const kept = this.#expect(safety.id, 'snapshot', safety.name, object.sizeBytes, object, safety.attributes);
     if (kept && !kept.cut) {
       kept.cut = new Cut(id);
+      kept.unread = new Set(object.unread);
       for (const [granule, history] of object.granules) for (const entry of history.current()) kept.cut.add(granule, entry);
     }
   }
@@ -450,6 +464,7 @@ export class NaiveModel {
     const { revert } = object;
     object.revert = null;
     if (!revert || existed) return;
+    object.unread = new Set(revert.unread);
     const time = this.#now();
     for (const [granule, values] of revert.after) {
       const history = this.#history(object, granule);

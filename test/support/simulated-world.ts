@@ -225,20 +225,20 @@ export class SimulatedWorld {
   /** Steps until nothing but parked writes is under way. */
   settle(): void {
     let ticks = 0;
-    for (let count = 0; ticks < quietTicks; count += 1) {
-      if (count > settleLimit) throw new Violation(`the engine does not become quiet within ${settleLimit} events`);
+    for (let count = 0; count <= settleLimit; count += 1) {
       const events = this.data.pending + this.log.pending + this.metadata.pending;
       if (events > 0) {
         ticks = 0;
         this.#fireOne(events, true);
         if (this.#engine && this.random.chance(0.1)) this.#background();
-      } else if (!this.#engine) {
+      } else if (!this.#engine || ticks === quietTicks) {
         return;
       } else if (!this.#background() && this.data.pending + this.log.pending + this.metadata.pending === 0) {
         this.#tick(200);
         ticks += 1;
       }
     }
+    throw new Violation(`the engine does not become quiet within ${settleLimit} events`);
   }
 
   /** Lets time pass and the engine notice. */
