@@ -4,8 +4,7 @@
  * broken, and must then fail.
  */
 import { afterEach, describe, expect, test } from '@jest/globals';
-import { Slots } from '../../src/engine/slots.ts';
-import { plantedBugs } from '../support/planted-bugs.ts';
+import { giveOutOneSlotOnly, plantedBugs } from '../support/planted-bugs.ts';
 import { ScriptedPool, type WaitingOperation } from '../support/scripted-pool.ts';
 
 const isSync = (disk: 'data' | 'log') => (operation: WaitingOperation) => operation.disk === disk && operation.kind === 'sync';
@@ -447,17 +446,12 @@ describe('check', () => {
   test('finds a slot that was given out twice, which counts alone cannot', () => {
     const pool = poolWith(6, 'a');
     done(pool, pool.write('a', 0, 1));
-    const take = Slots.prototype.take;
-    let first = 0;
-    Slots.prototype.take = function (this: Slots): number {
-      first ||= take.call(this);
-      return first;
-    };
+    const takeBack = giveOutOneSlotOnly();
     try {
       done(pool, pool.write('a', 4, 2));
       done(pool, pool.write('a', 8, 3));
     } finally {
-      Slots.prototype.take = take;
+      takeBack();
     }
     expect(pool.problems().join()).toMatch(/slot \d+ holds chunk/);
   });

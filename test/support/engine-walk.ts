@@ -46,6 +46,7 @@ interface Call {
 type Crash = 'kill' | 'power' | 'none';
 
 const patience = 60_000;
+const ioErrno = 5;
 const noSpaceErrno = 28;
 
 export class EngineWalk {
@@ -58,6 +59,8 @@ export class EngineWalk {
   readonly #unsure = new Map<string, ControlRequest>();
   #crash: Crash = 'none';
   #down = true;
+  /** Errors were injected: requests may end with them. */
+  #mayFail = false;
   operations = 0;
 
   constructor(options: EngineWalkOptions) {
@@ -186,6 +189,10 @@ export class EngineWalk {
       case 'settle':
         this.#settle();
         return true;
+      case 'fault':
+        world.data.inject({ kind: action.kind, skip: action.skip, times: action.times, errno: ioErrno });
+        this.#mayFail = true;
+        return true;
       case 'wait':
         world.advanceClock(action.ms);
         return true;
@@ -229,7 +236,7 @@ export class EngineWalk {
         },
         (errno) => {
           this.#ranges.delete(range);
-          if (errno !== 0 && !(errno === noSpaceErrno && this.#options.mayBeFull))
+          if (errno !== 0 && !(errno === noSpaceErrno && this.#options.mayBeFull) && !(errno === ioErrno && this.#mayFail))
             throw new Violation(`a ${action.do} of ${action.on} at ${at} failed with error ${errno}`);
           this.model.answerChange(token, errno);
         },
@@ -253,7 +260,8 @@ export class EngineWalk {
     this.world.call(() =>
       this.world.frontEnd.submit(request, (errno, bytes) => {
         this.#ranges.delete(range);
-        this.model.answerRead(token, errno, bytes);
+        if (errno === ioErrno && this.#mayFail) this.model.failRead(token);
+        else this.model.answerRead(token, errno, bytes);
       }),
     );
   }
@@ -720,5 +728,5 @@ export class EngineWalk {
 
 /** An id that says which action made the object: 26 characters of base32. */
 export function makeId(name: string, n: number): string {
-  return `${name}${[...String(n)].map((digit) => 'cdefghijkl'[Number(digit)]!).join('')}`.padEnd(26, '2');
+  return `${name}${String(n).replace(/\d/g, (digit) => 'cdefghijkl'[Number(digit)]!)}`.padEnd(26, '2');
 }

@@ -178,6 +178,11 @@ export class NaiveModel {
     }
   }
 
+  /** A read ended with an injected error: it shows nothing. */
+  failRead(token: ReadToken): void {
+    this.#reads.delete(token);
+  }
+
   /** The device was closed with these requests under way: they are never answered. */
   abandon(id: string): void {
     for (const token of this.#changes) if (token.object.id === id) this.answerChange(token, 1);
@@ -268,7 +273,7 @@ export class NaiveModel {
     const wanted = { id: object.id, kind: object.kind, name: object.name, sourceId: object.sourceId, sourceKind: object.sourceKind };
     for (const [field, value] of Object.entries(wanted)) {
       const found = info[field as keyof ObjectInfo];
-      if (found !== value) throw new Violation(`${label(object)}: ${field} is ${String(found)}, expected ${String(value)}`);
+      if (found !== value) throw new Violation(`${label(object)}: ${field} is ${JSON.stringify(found)}, expected ${JSON.stringify(value)}`);
     }
     if (!sizes.includes(info.sizeBytes)) throw new Violation(`${label(object)}: size is ${info.sizeBytes}, expected ${sizes.join(' or ')}`);
     if (JSON.stringify(info.attributes) !== JSON.stringify(object.attributes))

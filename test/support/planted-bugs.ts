@@ -108,6 +108,20 @@ export const plantedBugs: Readonly<Record<string, PlantedBug>> = {
   },
 };
 
+/** From now on every slot that is taken is the same one. Returns what takes that back. */
+export function giveOutOneSlotOnly(): () => void {
+  let first = 0;
+  return replaceMethod(
+    Slots.prototype,
+    'take',
+    (original) =>
+      function take(this: Slots): number {
+        first ||= original.call(this);
+        return first;
+      },
+  );
+}
+
 function replaceMethod<T extends object, K extends keyof T>(prototype: T, name: K, make: (original: T[K]) => T[K]): () => void {
   const original = prototype[name];
   prototype[name] = make(original);

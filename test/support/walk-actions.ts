@@ -32,6 +32,8 @@ export type ActionBody =
   | { readonly do: 'verify' }
   | { readonly do: 'settle' }
   | { readonly do: 'wait'; readonly ms: number }
+  /** Some of the next reads or writes of the pool's data end with EIO. */
+  | { readonly do: 'fault'; readonly kind: 'read' | 'write'; readonly skip: number; readonly times: number }
   | { readonly do: 'stop'; readonly keepMemory: boolean }
   | { readonly do: 'kill' }
   | { readonly do: 'killInside'; readonly calls: number }

@@ -30,7 +30,7 @@ export interface WalkTemper {
 
 const requestWeights = { write: 34, zero: 9, read: 6, flush: 10 };
 const controlWeights = { create: 5, snapshot: 8, clone: 5, revert: 4, delete: 6, resize: 2, retry: 3, detach: 2, wrong: 1.5 };
-const otherWeights = { check: 1.5, checkpoint: 3, space: 1, verify: 1, settle: 4, wait: 1 };
+const otherWeights = { check: 1.5, checkpoint: 3, space: 1, verify: 1, settle: 4, wait: 1, fault: 0.7 };
 
 export function drawAction(random: SeededRandom, view: WalkView, temper: WalkTemper, n: number): Action {
   const steps = random.pick([0, 0, 0, 1, 1, 2, 3, 5, 8, 13, 30]);
@@ -95,6 +95,8 @@ function drawBody(random: SeededRandom, view: WalkView, temper: WalkTemper): Act
         on: random.pick(view.objects).name,
         how: random.pick<WrongCall>(['sameName', 'unknownSource', 'shrink', 'attached', 'unknownDelete', 'smallClone']),
       };
+    case 'fault':
+      return { do: 'fault', kind: random.pick(['read', 'write', 'write'] as const), skip: random.below(6), times: random.between(1, 3) };
     case 'wait':
       return { do: 'wait', ms: random.pick([10, 1_000, 70_000]) };
     case 'power':
