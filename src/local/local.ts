@@ -66,15 +66,20 @@ class Local {
   }
 
   async start(): Promise<void> {
-    warnWithoutIoFlusher(this.#log);
     try {
-      for (const name of START_ORDER) await this.#roles[name].start();
+      warnWithoutIoFlusher(this.#log);
+      for (const name of START_ORDER) {
+        await this.#roles[name].start();
+        // SIGTERM came meanwhile: whoever ends the roles must not find new ones.
+        if (this.#isStopping()) return;
+      }
       await listenOnSocket(this.#proxy.server, this.#socketPath);
     } catch (error) {
+      if (this.#isStopping()) return;
       await this.#endRoles();
       throw error;
     }
-    if (this.#phase === 'stopping') return;
+    if (this.#isStopping()) return;
     this.#phase = 'serving';
     process.stdout.write(`ready ${this.#config.flags.text('endpoint')}\n`);
   }
@@ -95,6 +100,10 @@ class Local {
       this.#log.fatal({ err: error }, 'did not stop in order');
       process.exit(1);
     }
+  }
+
+  #isStopping(): boolean {
+    return this.#phase === 'stopping';
   }
 
   /** True when nothing is attached any more. */

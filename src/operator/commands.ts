@@ -11,7 +11,7 @@ import { StoreError } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
 import { printCheck } from './check-report.ts';
 import { findObject, listObjects, ofSnapshot, ofVolume, type FoundObject } from './find.ts';
-import { formatBytes, formatTable, formatTime, printResult } from './output.ts';
+import { formatBytes, formatTable, formatTime, printResult, counted } from './output.ts';
 import { drawTree } from './tree.ts';
 
 interface Context {
@@ -90,8 +90,8 @@ async function space({ store, print }: Context): Promise<void> {
   const total = [
     `pool ${pool.id} on ${pool.node}, chunks of ${formatBytes(pool.chunkSizeBytes)}`,
     `size ${formatBytes(pool.sizeBytes)}, used ${formatBytes(pool.usedBytes)}${pool.counted ? '' : ' or less (still counting)'}, free ${formatBytes(pool.freeBytes)}`,
-    `provisioned ${formatBytes(pool.provisionedBytes)} of ${formatBytes(pool.provisionLimitBytes)} in ${pool.volumes} volumes; ${pool.snapshots} snapshots`,
-    ...(pool.parkedWrites > 0 ? [`${pool.parkedWrites} writes wait for room`] : []),
+    `provisioned ${formatBytes(pool.provisionedBytes)} of ${formatBytes(pool.provisionLimitBytes)} in ${counted(pool.volumes, 'volume')}; ${counted(pool.snapshots, 'snapshot')}`,
+    ...(pool.parkedWrites > 0 ? [`${counted(pool.parkedWrites, 'write')} waiting for room`] : []),
   ];
   const table = formatTable(lines, [
     { title: 'NAME', text: ({ prefix, row }) => prefix + row.name },
@@ -129,7 +129,7 @@ async function snapshot({ config, store, print }: Context): Promise<void> {
 async function clone({ config, store, print }: Context): Promise<void> {
   const source = await findObject(store, word(config, 0), null);
   const name = word(config, 1);
-  // Marked as a copy, so that whoever mounts it gives its file system an identity of its own.
+  // What the source is formatted with, its clone is too.
   const request = {
     name,
     sizeBytes: config.flags.optionalSizeBytes('size') ?? 0,

@@ -42,6 +42,11 @@ export function formatBytes(bytes: number): string {
   return `${value.toFixed(digits)} ${units[unit] ?? ''}`;
 }
 
+/** "1 volume", "2 volumes". */
+export function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`;
+}
+
 /** "2026-11-22 13:05:09" in the machine's own time zone. */
 export function formatTime(timeMs: number): string {
   const time = new Date(timeMs);
