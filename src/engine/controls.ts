@@ -104,14 +104,14 @@ export class Controls {
         `a clone of ${source.id} needs at least its ${source.sizeBytes} bytes, ${sizeBytes} were asked for`,
       );
     this.#describe(request, kind, sizeBytes, source);
-    requests.hold(source, () => {
+    requests.holds.hold(source, () => {
       if (source.deleted || state.objects.byName(kind, request.name) !== undefined || source.sizeBytes > sizeBytes || !this.#hasRoom) {
-        requests.release(source);
+        requests.holds.release(source);
         return this.run(request, done); // the state changed while the writes in flight were awaited
       }
       const object = this.#describe(request, kind, sizeBytes, source);
       const made = this.#apply({ change: 'share', object, sourceNumber: source.number });
-      requests.release(source);
+      requests.holds.release(source);
       this.#whenDurable(done, answerOf(this.#made(made)));
     });
   }
@@ -136,21 +136,21 @@ export class Controls {
       );
     }
     const safety = request.safety === null ? null : this.#describe(request.safety, 'snapshot', volume.sizeBytes, volume);
-    requests.hold(volume, () => {
+    requests.holds.hold(volume, () => {
       if (
         volume.deleted ||
         snapshot.deleted ||
         !this.#hasRoom ||
         (safety !== null && state.objects.byName('snapshot', safety.name) !== undefined)
       ) {
-        requests.release(volume);
+        requests.holds.release(volume);
         return this.run(request, done);
       }
       const sequence = this.#apply({ change: 'revert', volumeNumber: volume.number, snapshotNumber: snapshot.number, safety });
       const answer = { ...answerOf(volume), safety: safety === null ? null : this.#made(sequence).info() };
       // The volume stays held until the revert is durable: nobody writes to a content that may not last.
       state.durability.request((errno) => {
-        requests.release(volume);
+        requests.holds.release(volume);
         if (errno !== 0) return done(syncFailed(errno), null);
         this.#sweepLineage(volume.lineage, merger);
         done(null, answer);

@@ -31,7 +31,8 @@ import type { EnginePorts, MetadataRow } from './ports.ts';
 import { RecordLog } from './record-log.ts';
 import { RecordRing } from './record-ring.ts';
 import { readLogs, type Recovered, Replay, slotsNamed } from './recovery.ts';
-import { Errno, Requests } from './requests.ts';
+import { Errno } from './request-table.ts';
+import { Requests } from './requests.ts';
 import { Slots } from './slots.ts';
 import type { EngineState } from './state.ts';
 import { Tree } from './tree.ts';
@@ -321,7 +322,7 @@ export class Engine {
       requests,
       firstFlight: this.#options.maximumRequests,
       memoryOffset: mergeOffset,
-      quiet: () => dismantler.idle,
+      quiet: () => dismantler.idle && this.#walk === null,
     });
     const opensOf = (object: StoredObject): number => this.#devices.filter((open) => open === object).length;
     const controls = new Controls({

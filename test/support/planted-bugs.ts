@@ -7,7 +7,7 @@ import { Durability } from '../../src/engine/durability.ts';
 import { Flights } from '../../src/engine/part-lists.ts';
 import { RecordLog } from '../../src/engine/record-log.ts';
 import { RecordRing } from '../../src/engine/record-ring.ts';
-import { Requests } from '../../src/engine/requests.ts';
+import { Holds } from '../../src/engine/holds.ts';
 import { Slots } from '../../src/engine/slots.ts';
 import type { SimulatedWorld } from './simulated-world.ts';
 
@@ -64,10 +64,10 @@ export const plantedBugs: Readonly<Record<string, PlantedBug>> = {
     rule: '5',
     plant: () =>
       replaceMethod(
-        Requests.prototype,
+        Holds.prototype,
         'hold',
         () =>
-          function hold(this: Requests, object: Parameters<Requests['hold']>[0], quiet: () => void): void {
+          function hold(this: Holds, object: Parameters<Holds['hold']>[0], quiet: () => void): void {
             object.holds++;
             quiet();
           },
