@@ -42,10 +42,13 @@ demo: build ## show the whole path on this machine: volumes, snapshots, clones, 
 	@sh test/setup/debian-packages.sh
 	@node test/demo/demo.ts
 
+# More or less of it: make bench BENCH=--full, or with the flags that the head of test/bench/bench.ts lists.
+BENCH ?= --cut-sizes 1,4,16
+
 .PHONY: bench
 bench: build ## measure snapshots, and random I/O beside a plain loop device (as root)
 	@sh test/setup/debian-packages.sh
-	@node test/bench/bench.ts
+	@node test/bench/bench.ts $(BENCH)
 
 .PHONY: clean
 clean: ## remove what was built and installed here

@@ -3,9 +3,10 @@
  * snapshots; snapshot, clone and revert by size of the volume; creation through CSI. Needs root, fio, and room on disk.
  *
  *   node test/bench/bench.ts [--full] [--output table|json] [--folder DIR] [--only io,create,cuts]
- *     [--io-size GIB] [--seconds S] [--rounds N] [--cut-sizes GIB,GIB,...] [--samples N]
+ *     [--io-size GIB] [--seconds S] [--rounds N] [--new-pool] [--cut-sizes GIB,GIB,...] [--samples N]
  *
- * Without --full: volumes of 1 and 4 GiB for the cuts; with it also 16 GiB, which takes some minutes to be written.
+ * Without --full: cuts of volumes of 1 and 4 GiB, and short runs of fio. With it: also of 16 GiB, which takes some minutes
+ * to be written, and longer runs. `make bench` takes the short runs and all three sizes; `make bench BENCH=--full`.
  */
 import fs from 'node:fs';
 import os from 'node:os';
@@ -34,6 +35,7 @@ const { values } = parseArgs({
     'io-size': { type: 'string', default: '1' },
     seconds: { type: 'string' },
     rounds: { type: 'string' },
+    'new-pool': { type: 'boolean', default: false },
     'cut-sizes': { type: 'string' },
     samples: { type: 'string', default: '20' },
   },
@@ -44,6 +46,7 @@ const io = {
   sizeBytes: numberOf('io-size', values['io-size']) * GIB,
   seconds: numberOf('seconds', values.seconds ?? (full ? '4' : '2')),
   rounds: numberOf('rounds', values.rounds ?? (full ? '5' : '3')),
+  newPool: values['new-pool'],
 };
 const cutBytes = (values['cut-sizes'] ?? (full ? '1,4,16' : '1,4')).split(',').map((size) => numberOf('cut-sizes', size) * GIB);
 const samples = numberOf('samples', values.samples);
@@ -117,7 +120,8 @@ async function main(): Promise<number> {
   const problems = await runGuarded({ prefix: 'chunkstore-bench-', parent: values.folder, limitMs }, (guarded) =>
     measureAll(guarded, measured),
   );
-  const report = { machine, ...measured };
+  const pool = io.newPool ? 'new; its space was never written' : 'its space was written once before, as in use; --new-pool leaves that out';
+  const report = { machine: { ...machine, 'pool for I/O': pool }, ...measured };
   console.log(values.output === 'json' ? JSON.stringify(report, null, 2) : reportLines(report).join('\n'));
   if (problems.length === 0) return 0;
   console.error(['bench: FAILED', ...problems.map((problem) => `  ${problem}`)].join('\n'));

@@ -7,7 +7,7 @@ import fs from 'node:fs/promises';
 import { blockCapability, publishVolume, unpublishVolume } from '../support/csi-volume.ts';
 import type { LocalDriver } from '../support/local-driver.ts';
 import { fill } from './fio.ts';
-import { publishBlockVolume } from './random-io.ts';
+import { publishBlockVolume, untilFree } from './random-io.ts';
 import { median, timed } from './statistics.ts';
 
 const GIB = 2 ** 30;
@@ -39,7 +39,6 @@ export interface CutOptions {
 /** Random blocks that are written before each cut. */
 const dirtyBlocks = 64;
 const blockBytes = 4096;
-const freeLimitMs = 60_000;
 
 /** What a pool must hold for volumes up to this size. */
 export function poolBytesOf(volumeBytes: number): number {
@@ -116,14 +115,4 @@ async function dirty(
     await device.close();
   }
   await unpublishVolume(driver, published);
-}
-
-/** Deleted space comes back in the background; the next volume needs it. */
-async function untilFree(driver: LocalDriver, signal: AbortSignal): Promise<void> {
-  const deadline = performance.now() + freeLimitMs;
-  while ((await driver.store.getPool()).usedBytes > 0) {
-    signal.throwIfAborted();
-    if (performance.now() > deadline) throw new Error(`the space of a deleted volume did not come back within ${freeLimitMs / 1000} s`);
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
 }

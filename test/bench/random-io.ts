@@ -29,6 +29,8 @@ export interface IoOptions {
   readonly sizeBytes: number;
   readonly seconds: number;
   readonly rounds: number;
+  /** Leave the pool's space as it was allocated: the host's file system then converts extents at each first write. */
+  readonly newPool: boolean;
 }
 
 interface Device {
@@ -42,6 +44,9 @@ const snapshotsBehind = 100;
 const writesPerSecond = 1000;
 const betweenSnapshotsMs = 40;
 const agingSeconds = 20;
+/** The pool keeps some slots in reserve. */
+const unusedBytes = 2 ** 28;
+const freeLimitMs = 60_000;
 /** A device is busy for a moment after fio, with udev's look at it. */
 const restMs = 100;
 
@@ -56,6 +61,7 @@ export async function measureIo(
   options: IoOptions,
   progress: (line: string) => void,
 ): Promise<IoResult[]> {
+  if (!options.newPool) await usePool(guarded, driver, options, progress);
   const devices = await makeDevices(guarded, driver, options, progress);
   const samples = new Map<string, Figures[]>();
   const run = async (load: Load, device: Device): Promise<void> => {
@@ -78,6 +84,27 @@ export async function measureIo(
   }
   for (const { published } of devices) if (published !== null) await unpublishVolume(driver, published);
   return summarize(samples, devices);
+}
+
+/** Writes all of the pool's space once and gives it back: what a pool in use is like, and what the plain file is like too. */
+async function usePool(guarded: Guarded, driver: LocalDriver, options: IoOptions, progress: (line: string) => void): Promise<void> {
+  const sizeBytes = poolBytesOf(options.sizeBytes) - unusedBytes;
+  progress('writing the space of the pool once');
+  const published = await publishBlockVolume(driver, { name: 'all', sizeBytes });
+  await fill(published.targetPath, { sizeBytes, order: 'sequential' });
+  await unpublishVolume(driver, published);
+  await driver.csi.controller.deleteVolume({ volumeId: published.volumeId });
+  await untilFree(driver, guarded.signal);
+}
+
+/** Deleted space comes back in the background; whoever comes next needs it. */
+export async function untilFree(driver: LocalDriver, signal: AbortSignal): Promise<void> {
+  const deadline = performance.now() + freeLimitMs;
+  while ((await driver.store.getPool()).usedBytes > 0) {
+    signal.throwIfAborted();
+    if (performance.now() > deadline) throw new Error(`the space of a deleted volume did not come back within ${freeLimitMs / 1000} s`);
+    await delay(100);
+  }
 }
 
 async function makeDevices(guarded: Guarded, driver: LocalDriver, options: IoOptions, progress: (line: string) => void): Promise<Device[]> {
