@@ -59,6 +59,9 @@ export type ControlRequest =
   /** Grows a volume; the present size is fine, a smaller one is out-of-range. */
   | { readonly kind: 'resize'; readonly id: ObjectId; readonly sizeBytes: number }
   | { readonly kind: 'list' }
+  /** The object with this id, or of this kind and name; null when there is none. */
+  | { readonly kind: 'find'; readonly id: ObjectId }
+  | { readonly kind: 'named'; readonly objectKind: ObjectKind; readonly name: string }
   | { readonly kind: 'usage'; readonly id: ObjectId }
   | { readonly kind: 'pool' }
   | { readonly kind: 'check' }

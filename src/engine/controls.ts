@@ -33,9 +33,12 @@ const CONTROL_OVERHEAD_BYTES = 1024;
 
 export class Controls {
   readonly #options: ControlsOptions;
+  /** Sequence of the last record that answers may speak of. */
+  #lastChange: number;
 
   constructor(options: ControlsOptions) {
     this.#options = options;
+    this.#lastChange = options.state.journal.sequence;
   }
 
   run(request: ControlRequest, done: ControlDone): void {
@@ -70,6 +73,10 @@ export class Controls {
           done,
           [...state.objects.all()].map((object) => object.info()),
         );
+      case 'find':
+        return this.#whenDurable(done, state.objects.byId(request.id)?.info() ?? null);
+      case 'named':
+        return this.#whenDurable(done, state.objects.byName(request.objectKind, request.name)?.info() ?? null);
       case 'usage': {
         const object = state.objects.require(request.id);
         return walk(() => new UsageWalk(state, object, (usage) => done(null, usage)), failed);
@@ -256,6 +263,7 @@ export class Controls {
     const { state } = this.#options;
     const sequence = state.journal.control(change);
     applyChange(state, change, sequence);
+    this.#lastChange = sequence;
     return sequence;
   }
 
@@ -265,9 +273,12 @@ export class Controls {
     return object;
   }
 
-  /** Answers when everything up to now is durable. The answer is made before: what comes meanwhile may not be durable. */
+  /** Answers when every change of an object up to now is durable. The answer is made before: what comes meanwhile may not
+   * be durable. */
   #whenDurable(done: ControlDone, answer: unknown): void {
-    this.#options.state.durability.request((errno) => (errno === 0 ? done(null, answer) : done(syncFailed(errno), null)));
+    const { durability } = this.#options.state;
+    if (durability.durable >= this.#lastChange) return done(null, answer);
+    durability.request((errno) => (errno === 0 ? done(null, answer) : done(syncFailed(errno), null)));
   }
 
   #sweepLineage(lineage: number, merger: Merger): void {

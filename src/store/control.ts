@@ -12,6 +12,8 @@ interface Answers {
   resize: ObjectAnswer;
   delete: null;
   list: readonly ObjectInfo[];
+  find: ObjectInfo | null;
+  named: ObjectInfo | null;
   usage: Usage;
   pool: PoolInfo;
   check: CheckReport;

@@ -32,6 +32,8 @@ export interface StoreServiceOptions {
 }
 
 const GRANULE_BYTES = 4096;
+/** Of the pool this part is kept for writes to what exists: nothing new is made from it. */
+const RESERVE_PART = 64;
 const LONGEST_NAME_BYTES = 256;
 const MOST_ATTRIBUTES_BYTES = 2048;
 
@@ -63,10 +65,10 @@ export class StoreService {
     const source = request.source === null ? null : this.#sourceId(request.source);
     const locks = { exclusive: [nameLock('volume', name)], shared: source === null ? [] : [objectLock(source.id)] };
     return this.#locks.with(locks, async () => {
-      const objects = await this.#objects();
-      const existing = objects.find((object) => object.kind === 'volume' && object.name === name);
+      const existing = await this.#engine.call({ kind: 'named', objectKind: 'volume', name });
+      if (existing === null) await this.#refuseWhenFull();
       // A volume of that name needs no room; the engine is asked all the same, because its answer is durable.
-      const origin = source === null || existing !== undefined ? null : find(objects, source.id, source.kind, request.source?.id ?? '');
+      const origin = source === null || existing !== null ? null : await this.#find(source.id, source.kind, request.source?.id ?? '');
       if (origin !== null && sizeBytes !== 0 && sizeBytes < origin.sizeBytes) {
         throw new StoreError('out-of-range', `a volume of ${sizeBytes} bytes cannot hold its source of ${origin.sizeBytes} bytes`);
       }
@@ -75,7 +77,7 @@ export class StoreService {
         if (source === null) return this.#engine.call({ kind: 'create', id, name, sizeBytes, attributes });
         return this.#engine.call({ kind: 'clone', id, name, sourceId: source.id, sizeBytes, attributes });
       };
-      const addedBytes = existing === undefined ? sizeBytes || (origin?.sizeBytes ?? 0) : 0;
+      const addedBytes = existing === null ? sizeBytes || (origin?.sizeBytes ?? 0) : 0;
       const provision = (): Promise<ObjectAnswer> => this.#provision(addedBytes, { volumeBytes: addedBytes }, create);
       const answer = origin?.kind === 'volume' ? await this.#cut(origin, attributes, provision) : await provision();
       return { volume: await this.#volume(answer.object), existed: answer.existed };
@@ -138,12 +140,12 @@ export class StoreService {
     checkAttributes(attributes);
     const sourceId = this.#id(request.sourceVolumeId);
     return this.#locks.with({ exclusive: [nameLock('snapshot', name)], shared: [objectLock(sourceId)] }, async () => {
-      const objects = await this.#objects();
-      const existing = objects.find((object) => object.kind === 'snapshot' && object.name === name);
+      const existing = await this.#engine.call({ kind: 'named', objectKind: 'snapshot', name });
+      if (existing === null) await this.#refuseWhenFull();
       const cut = (): Promise<ObjectAnswer> => this.#engine.call({ kind: 'snapshot', id: newId(), name, sourceId, attributes });
       const answer =
-        existing === undefined
-          ? await this.#cut(find(objects, sourceId, 'volume', request.sourceVolumeId), attributes, cut)
+        existing === null
+          ? await this.#cut(await this.#find(sourceId, 'volume', request.sourceVolumeId), attributes, cut)
           : await this.#existing(existing);
       const attached = await this.#options.attachments.attached();
       return {
@@ -173,7 +175,7 @@ export class StoreService {
   async attach(request: Request<'attach'>): Promise<AttachMessage> {
     const id = this.#id(request.id);
     return this.#locks.with({ exclusive: [deviceLock(id)] }, async () => {
-      const object = find(await this.#objects(), id, null, request.id);
+      const object = await this.#find(id, null, request.id);
       const { keeperKey, readOnly } = await this.#options.attachments.attach(object, { source: request.id });
       return { keeperKey, readOnly, sizeBytes: object.sizeBytes, attributes: object.attributes };
     });
@@ -252,9 +254,9 @@ export class StoreService {
     if (parsed === null) return Promise.resolve({});
     const objectId = this.#id(id);
     return this.#locks.with({ exclusive: [objectLock(objectId), deviceLock(objectId)] }, async () => {
-      const object = (await this.#objects()).find((candidate) => candidate.id === objectId);
+      const object = await this.#engine.call({ kind: 'find', id: objectId });
       // An object of the other kind is not the one that is meant, so that one is gone.
-      if (object !== undefined && object.kind !== kind) return {};
+      if (object !== null && object.kind !== kind) return {};
       await this.#options.attachments.release(objectId, { what: `${kind} ${id}` });
       await this.#engine.call({ kind: 'delete', id: objectId });
       return {};
@@ -275,7 +277,25 @@ export class StoreService {
   }
 
   async #object(id: string, kind: ObjectKind): Promise<ObjectInfo> {
-    return find(await this.#objects(), this.#id(id), kind, id);
+    return this.#find(this.#id(id), kind, id);
+  }
+
+  async #find(id: ObjectId, kind: ObjectKind | null, shown: string): Promise<ObjectInfo> {
+    const object = await this.#engine.call({ kind: 'find', id });
+    if (object === null || (kind !== null && object.kind !== kind))
+      throw new StoreError('not-found', `there is no ${kind ?? 'volume or snapshot'} ${shown}`);
+    return object;
+  }
+
+  /** After a snapshot the first write to each chunk needs a slot: what is made in a full pool would stop its own source. */
+  async #refuseWhenFull(): Promise<void> {
+    const pool = await this.#engine.call({ kind: 'pool' });
+    const reserveBytes = Math.floor(pool.sizeBytes / RESERVE_PART);
+    if (!pool.counted || pool.freeBytes >= reserveBytes) return;
+    throw new StoreError(
+      'no-space',
+      `the pool is full: ${pool.freeBytes} of ${pool.sizeBytes} bytes are free, and the last ${reserveBytes} are kept for what exists. Delete snapshots or volumes, or enlarge the pool`,
+    );
   }
 
   async #volume(object: ObjectInfo): Promise<Response<'getVolume'>> {
@@ -295,12 +315,6 @@ export class StoreService {
 
 function newId(): ObjectId {
   return newObjectId({ fill: (target) => void randomFillSync(target) });
-}
-
-function find(objects: readonly ObjectInfo[], id: ObjectId, kind: ObjectKind | null, shown: string): ObjectInfo {
-  const object = objects.find((candidate) => candidate.id === id && (kind === null || candidate.kind === kind));
-  if (object === undefined) throw new StoreError('not-found', `there is no ${kind ?? 'volume or snapshot'} ${shown}`);
-  return object;
 }
 
 const nameLock = (kind: ObjectKind, name: string): string => `the ${kind} name ${name}`;

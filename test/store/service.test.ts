@@ -142,6 +142,18 @@ describe('volumes and snapshots over the wire', () => {
     expect((await store.client.createVolume(volume('half', 500 * MIB))).existed).toBe(true);
   });
 
+  test('nothing new is made from the last of a full pool, but what is there is still answered', async () => {
+    const old = await created('old');
+    const cut = { name: 's', sourceVolumeId: old.id, attributes: {} };
+    await store.client.createSnapshot(cut);
+    store.engine.freeBytes = MIB;
+    await expect(store.client.createSnapshot({ ...cut, name: 't' })).rejects.toMatchObject({ code: 'no-space' });
+    await expect(store.client.createVolume(volume('new'))).rejects.toMatchObject({ code: 'no-space' });
+    expect((await store.client.createSnapshot(cut)).existed).toBe(true);
+    expect((await store.client.createVolume(volume('old'))).existed).toBe(true);
+    await store.client.deleteVolume(old.id);
+  });
+
   test('creates at the same time do not overrun the limit together', async () => {
     const results = await Promise.allSettled(['a', 'b', 'c'].map((name) => created(name, 400 * MIB)));
     expect(results.filter((result) => result.status === 'fulfilled')).toHaveLength(2);

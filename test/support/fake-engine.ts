@@ -21,6 +21,9 @@ export class FakeEngine implements EngineControl {
     this.sizeBytes = options.sizeBytes ?? 1 << 30;
   }
 
+  /** Set to say how much is free. */
+  freeBytes: number | null = null;
+
   async call<Kind extends ControlRequest['kind']>(request: Extract<ControlRequest, { kind: Kind }>): Promise<ControlAnswer<Kind>> {
     this.calls.push(request);
     await this.before(request);
@@ -55,6 +58,10 @@ export class FakeEngine implements EngineControl {
       }
       case 'list':
         return [...this.objects.values()];
+      case 'find':
+        return this.objects.get(request.id) ?? null;
+      case 'named':
+        return [...this.objects.values()].find((object) => object.kind === request.objectKind && object.name === request.name) ?? null;
       case 'usage':
         this.#get(request.id);
         return { usedBytes: 65536, exclusiveBytes: 65536 };
@@ -117,7 +124,7 @@ export class FakeEngine implements EngineControl {
       chunkSizeBytes: 65536,
       sizeBytes: this.sizeBytes,
       usedBytes,
-      freeBytes: this.sizeBytes - usedBytes,
+      freeBytes: this.freeBytes ?? this.sizeBytes - usedBytes,
       provisionedBytes: volumes.reduce((sum, volume) => sum + volume.sizeBytes, 0),
       volumes: volumes.length,
       snapshots: objects.length - volumes.length,

@@ -194,6 +194,12 @@ export class ReferenceEngine implements EngineUnderTest {
     switch (request.kind) {
       case 'list':
         return answer([...this.#objects.values()].map((object) => object.info));
+      case 'find':
+        return answer(this.#objects.get(request.id)?.info ?? null);
+      case 'named':
+        return answer(
+          [...this.#objects.values()].find(({ info }) => info.kind === request.objectKind && info.name === request.name)?.info ?? null,
+        );
       case 'pool':
         return answer(this.#pool());
       case 'usage': {
