@@ -78,7 +78,7 @@ export function engineSubject(options: { readonly wrapPorts?: PortsWrapper } = {
     mayBeFull: true,
     mayAbort: false,
     parkTimeoutMs,
-    pagesMayLeak: Infinity,
+    pagesMayLeak: 0,
     layersAtRest: 2,
     maximumGranules,
   };

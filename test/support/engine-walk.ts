@@ -201,6 +201,9 @@ export class EngineWalk {
       case 'kill':
         world.kill();
         return true;
+      case 'doom':
+        world.killInsidePortCall(action.calls);
+        return true;
       case 'killInside':
         world.killInsidePortCall(action.calls);
         for (let count = 0; count < 400 && world.alive; count += 1) world.step();

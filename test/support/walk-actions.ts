@@ -37,6 +37,8 @@ export type ActionBody =
   | { readonly do: 'stop'; readonly keepMemory: boolean }
   | { readonly do: 'kill' }
   | { readonly do: 'killInside'; readonly calls: number }
+  /** The process will die at that many port calls from now, wherever it is then. */
+  | { readonly do: 'doom'; readonly calls: number }
   | { readonly do: 'power'; readonly style: PowerLossStyle }
   | { readonly do: 'start'; readonly dieAfter: number | null; readonly verify: boolean };
 

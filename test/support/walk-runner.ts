@@ -97,7 +97,8 @@ export function shrink(subject: WalkSubject, failure: Failure, limitMs = 20_000)
   return best;
 }
 
-function begin(subject: WalkSubject, setup: WalkSetup): EngineWalk {
+/** A walk over a new pool whose engine serves. */
+export function begin(subject: WalkSubject, setup: WalkSetup): EngineWalk {
   const world = new SimulatedWorld({
     seed: setup.seed,
     dataSizeBytes: setup.slots * setup.chunkSizeBytes,
