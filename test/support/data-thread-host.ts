@@ -35,6 +35,8 @@ export class DataThreadHost {
   #lines: string[] = [];
   #waiting: (() => void)[] = [];
   errors = '';
+  /** What Node itself printed, for instance with --trace-gc. */
+  readonly traces: string[] = [];
 
   constructor(options: HostOptions) {
     this.#options = options;
@@ -76,7 +78,8 @@ export class DataThreadHost {
       text += data.toString('utf8');
       const lines = text.split('\n');
       text = lines.pop()!;
-      this.#lines.push(...lines);
+      this.#lines.push(...lines.filter((line) => line.startsWith('{')));
+      this.traces.push(...lines.filter((line) => !line.startsWith('{')));
       for (const wake of this.#waiting.splice(0)) wake();
     });
     child.stderr!.on('data', (data: Buffer) => void (this.errors += data.toString('utf8')));
@@ -157,7 +160,7 @@ export class DataThreadHost {
     const deadline = Date.now() + 20_000;
     for (;;) {
       for (const [index, line] of this.#lines.entries()) {
-        const message = line.startsWith('{') ? (JSON.parse(line) as Record<string, unknown>) : {};
+        const message = JSON.parse(line) as Record<string, unknown>;
         if (!(key in message)) continue;
         this.#lines.splice(index, 1);
         return message;
