@@ -4,32 +4,24 @@
  * taken before; it is read back through a fresh attachment wherever an older one could answer from the kernel's cache.
  */
 import fs from 'node:fs/promises';
-import path from 'node:path';
 import { status } from '@grpc/grpc-js';
-import type { CsiClient } from '../support/csi-client.ts';
-import { ext4Capability, publishVolume, unpublishVolume, type PublishedVolume } from '../support/csi-volume.ts';
+import { ext4Capability } from '../support/csi-volume.ts';
 import type { LocalDriver } from '../support/local-driver.ts';
 import { canGrowMountedExt4 } from '../support/machine.ts';
-import { runCommand } from '../../src/util/exec.ts';
+import { Cast, volumeBytes } from './cast.ts';
 import { DatabaseWriter } from './database-process.ts';
 import type { Ledger, MustBe } from './ledger.ts';
-import { digestDevice, digestFolder, inspectDatabase } from './programs.ts';
+import { digestFolder, inspectDatabase } from './programs.ts';
 import { copySourceTree, damageSourceTree, type SourceTree } from './source-tree.ts';
 
 const MIB = 2 ** 20;
 const GIB = 2 ** 30;
-const volumeBytes = 512 * MIB;
 const grownBytes = GIB;
 /** What an ext4 keeps for itself, at most. */
 const fileSystemShare = 0.1;
-const syncLimitMs = 60_000;
 const ownNoteBytes = 8 * MIB;
-/** Freed slots are counted in the background. */
-const settleLimitMs = 15_000;
 /** "Nothing": the last of the file systems' own background writes may still be in a snapshot's or a volume's count. */
 const nearlyNothingBytes = MIB;
-
-type ContentSource = Parameters<CsiClient['controller']['createVolume']>[0]['volumeContentSource'];
 
 export interface StoryParts {
   readonly driver: LocalDriver;
@@ -52,13 +44,13 @@ interface Known {
 
 export class Story {
   readonly #parts: StoryParts;
-  readonly #ids = new Map<string, string>();
-  readonly #published = new Map<string, PublishedVolume>();
+  readonly #cast: Cast;
   readonly #known: Known = { transactions: 0, damagedDigest: '', deviceDigest: '' };
   #writer: DatabaseWriter | null = null;
 
   constructor(parts: StoryParts) {
     this.#parts = parts;
+    this.#cast = new Cast(parts.driver, parts.signal);
   }
 
   async tell(): Promise<void> {
@@ -79,43 +71,43 @@ export class Story {
 
   async #makeSource(): Promise<void> {
     const { ledger, tree, treeDigest, signal } = this.#parts;
-    const created = await ledger.stepWithCost('create a volume of 512 MiB', () => this.#create('source', undefined));
+    const created = await ledger.stepWithCost('create a volume of 512 MiB', () => this.#cast.create('source', undefined));
     await ledger.check('an empty volume takes no space', async (mustBe) => {
       mustBe(`it costs ${created.costBytes} bytes, almost nothing`, created.costBytes < nearlyNothingBytes);
     });
-    await ledger.step('stage and publish it with ext4', () => this.#publish('source'));
+    await ledger.step('stage and publish it with ext4', () => this.#cast.publish('source'));
     await ledger.step(`write a source tree of ${tree.files.length} files, ${Math.round(tree.sizeBytes / MIB)} MiB`, async () => {
-      await copySourceTree(tree, this.#pathOf('source', 'tree'), signal);
-      await this.#sync('source');
+      await copySourceTree(tree, this.#cast.pathOf('source', 'tree'), signal);
+      await this.#cast.sync('source');
     });
     await ledger.check('the volume holds the tree as it is at its origin', async (mustBe) => {
-      const { digest } = await digestFolder(this.#pathOf('source', 'tree'));
+      const { digest } = await digestFolder(this.#cast.pathOf('source', 'tree'));
       mustBe('the checksums over all files are equal', digest === treeDigest);
     });
   }
 
   async #snapshotUnderWay(): Promise<void> {
     const { ledger } = this.#parts;
-    await fs.mkdir(this.#pathOf('source', 'database'));
-    const writer = new DatabaseWriter(this.#pathOf('source', 'database', 'bank.db'));
+    await fs.mkdir(this.#cast.pathOf('source', 'database'));
+    const writer = new DatabaseWriter(this.#cast.pathOf('source', 'database', 'bank.db'));
     this.#writer = writer;
     await ledger.step('run SQLite on it: 200 transactions, and on', () => writer.waitFor(200));
     const before = writer.committed;
     await ledger.step('take a snapshot, transactions under way', async () => {
-      this.#ids.set('before', await this.#snapshot('source', 'before'));
+      this.#cast.remember('before', await this.#cast.snapshot('source', 'before'));
     });
     await ledger.step('let the database go on, then stop it', async () => {
       await writer.waitFor(writer.committed + 100);
       await writer.stop();
-      await this.#sync('source');
+      await this.#cast.sync('source');
     });
     await ledger.check('every transaction of the source is whole', async (mustBe) => {
-      const { sound, findings, transactions } = await inspectDatabase(this.#pathOf('source', 'database', 'bank.db'));
+      const { sound, findings, transactions } = await inspectDatabase(this.#cast.pathOf('source', 'database', 'bank.db'));
       mustBe(`integrity, balances and sum are right (${findings.join('; ')})`, sound);
       mustBe('all committed transactions are there', transactions === writer.committed && transactions > before);
     });
     await ledger.step('attach the snapshot read-only and take its checksum', async () => {
-      this.#known.deviceDigest = await this.#digestSnapshot('before');
+      this.#known.deviceDigest = await this.#cast.digestSnapshot('before');
     });
     // At least what was committed before the call must be in the snapshot; how much it was shows in the clones.
     this.#known.transactions = before;
@@ -124,99 +116,103 @@ export class Story {
   async #damage(): Promise<void> {
     const { ledger, tree, signal } = this.#parts;
     await ledger.step('damage the source: delete and overwrite files, break the database', async () => {
-      await damageSourceTree(tree, this.#pathOf('source', 'tree'), signal);
-      await fs.writeFile(this.#pathOf('source', 'database', 'bank.db'), Buffer.alloc(256 * 1024, 'garbage '), { flag: 'r+' });
-      await this.#sync('source');
+      await damageSourceTree(tree, this.#cast.pathOf('source', 'tree'), signal);
+      await fs.writeFile(this.#cast.pathOf('source', 'database', 'bank.db'), Buffer.alloc(256 * 1024, 'garbage '), { flag: 'r+' });
+      await this.#cast.sync('source');
     });
     await ledger.check('the damage is real', async (mustBe) => {
-      const { digest } = await digestFolder(this.#pathOf('source', 'tree'));
+      const { digest } = await digestFolder(this.#cast.pathOf('source', 'tree'));
       mustBe('the checksum of the tree is another one', digest !== this.#parts.treeDigest);
-      mustBe('the database is broken', !(await inspectDatabase(this.#pathOf('source', 'database', 'bank.db'))).sound);
-      this.#known.damagedDigest = await this.#digestOf('source');
+      mustBe('the database is broken', !(await inspectDatabase(this.#cast.pathOf('source', 'database', 'bank.db'))).sound);
+      this.#known.damagedDigest = await this.#cast.digestOf('source');
     });
   }
 
   async #cloneBoth(): Promise<void> {
     const { ledger } = this.#parts;
-    const fromSnapshot = await ledger.stepWithCost('clone the snapshot', () => this.#create('restored', this.#fromSnapshot('before')));
-    const fromVolume = await ledger.stepWithCost('clone the live, damaged volume', () => this.#create('copy', this.#fromVolume('source')));
+    const fromSnapshot = await ledger.stepWithCost('clone the snapshot', () =>
+      this.#cast.create('restored', this.#cast.fromSnapshot('before')),
+    );
+    const fromVolume = await ledger.stepWithCost('clone the live, damaged volume', () =>
+      this.#cast.create('copy', this.#cast.fromVolume('source')),
+    );
     await ledger.step('mount both clones beside the source', async () => {
-      await this.#publish('restored');
-      await this.#publish('copy');
+      await this.#cast.publish('restored');
+      await this.#cast.publish('copy');
     });
     await ledger.check('clones, snapshot and source are each what they must be', async (mustBe) => {
       mustBe('a clone costs no space', fromSnapshot.costBytes < nearlyNothingBytes && fromVolume.costBytes < nearlyNothingBytes);
-      const { sound, findings, transactions } = await inspectDatabase(this.#pathOf('restored', 'database', 'bank.db'));
+      const { sound, findings, transactions } = await inspectDatabase(this.#cast.pathOf('restored', 'database', 'bank.db'));
       mustBe(`the restored database is whole (${findings.join('; ')})`, sound);
       mustBe(`it has what was committed before the snapshot: ${transactions}`, transactions >= this.#known.transactions);
       mustBe('and nothing from after it', transactions < (this.#writer?.committed ?? 0));
       this.#known.transactions = transactions;
       await this.#mustBeOriginal(mustBe, 'restored');
-      mustBe('the clone of the live volume is the damaged source', (await this.#digestOf('copy')) === this.#known.damagedDigest);
-      mustBe('the source is what it was', (await this.#digestOf('source')) === this.#known.damagedDigest);
-      mustBe('the snapshot is what it was', (await this.#digestSnapshot('before')) === this.#known.deviceDigest);
+      mustBe('the clone of the live volume is the damaged source', (await this.#cast.digestOf('copy')) === this.#known.damagedDigest);
+      mustBe('the source is what it was', (await this.#cast.digestOf('source')) === this.#known.damagedDigest);
+      mustBe('the snapshot is what it was', (await this.#cast.digestSnapshot('before')) === this.#known.deviceDigest);
     });
   }
 
   async #writeApart(): Promise<void> {
     const { ledger } = this.#parts;
     const names = ['source', 'restored', 'copy'];
-    const note = (name: string): string => this.#pathOf(name, 'note');
+    const note = (name: string): string => this.#cast.pathOf(name, 'note');
     await ledger.step('write a file of its own into each of the three', async () => {
       for (const name of names) {
         await fs.writeFile(note(name), Buffer.alloc(ownNoteBytes, `${name} `));
-        await this.#sync(name);
+        await this.#cast.sync(name);
       }
     });
     await ledger.check('none of them sees the others’ writes', async (mustBe) => {
       for (const name of names) {
-        await this.#reattach(name);
+        await this.#cast.reattach(name);
         mustBe(`${name} holds its own file`, (await fs.readFile(note(name))).equals(Buffer.alloc(ownNoteBytes, `${name} `)));
         await fs.rm(note(name));
       }
       const [, copy, source] = await Promise.all([
         this.#mustBeOriginal(mustBe, 'restored'),
-        this.#digestOf('copy'),
-        this.#digestOf('source'),
+        this.#cast.digestOf('copy'),
+        this.#cast.digestOf('source'),
       ]);
       mustBe('the copy is otherwise what it was', copy === this.#known.damagedDigest);
       mustBe('the source is otherwise what it was', source === this.#known.damagedDigest);
-      mustBe('the snapshot is what it was', (await this.#digestSnapshot('before')) === this.#known.deviceDigest);
+      mustBe('the snapshot is what it was', (await this.#cast.digestSnapshot('before')) === this.#known.deviceDigest);
     });
   }
 
   async #revert(): Promise<void> {
     const { driver, ledger } = this.#parts;
     const revert = (): Promise<{ readonly safety: { readonly id: string } }> =>
-      driver.operate('revert', this.#idOf('source'), this.#idOf('before'), '--safety-name', 'undo-revert');
+      driver.operate('revert', this.#cast.idOf('source'), this.#cast.idOf('before'), '--safety-name', 'undo-revert');
     await ledger.check('a volume in use is not reverted, and not deleted', async (mustBe) => {
       mustBe('the revert is refused', await fails(revert()));
-      const refusal = await codeOf(driver.csi.controller.deleteVolume({ volumeId: this.#idOf('source') }));
+      const refusal = await codeOf(driver.csi.controller.deleteVolume({ volumeId: this.#cast.idOf('source') }));
       mustBe('the delete is refused with FAILED_PRECONDITION', refusal === status.FAILED_PRECONDITION);
     });
-    await ledger.step('unpublish and unstage the source', () => this.#unpublish('source'));
+    await ledger.step('unpublish and unstage the source', () => this.#cast.unpublish('source'));
     await ledger.step('revert it to the snapshot, by the operator command', async () => {
-      this.#ids.set('undo-revert', (await revert()).safety.id);
+      this.#cast.remember('undo-revert', (await revert()).safety.id);
     });
-    await ledger.step('stage and publish it again', () => this.#publish('source'));
+    await ledger.step('stage and publish it again', () => this.#cast.publish('source'));
     await ledger.check('the source is what it was at the snapshot', async (mustBe) => {
       await this.#mustBeOriginal(mustBe, 'source');
       await this.#mustHaveDatabase(mustBe, 'source');
-      const { entries } = await driver.csi.controller.listSnapshots({ snapshotId: this.#idOf('undo-revert') });
+      const { entries } = await driver.csi.controller.listSnapshots({ snapshotId: this.#cast.idOf('undo-revert') });
       mustBe('the safety snapshot is listed', entries?.length === 1);
     });
     await ledger.step('clone the safety snapshot and mount it', async () => {
-      await this.#create('undone', this.#fromSnapshot('undo-revert'));
-      await this.#publish('undone');
+      await this.#cast.create('undone', this.#cast.fromSnapshot('undo-revert'));
+      await this.#cast.publish('undone');
     });
     await ledger.check('the safety snapshot holds the state before the revert', async (mustBe) => {
-      mustBe('its clone is the damaged source', (await this.#digestOf('undone')) === this.#known.damagedDigest);
+      mustBe('its clone is the damaged source', (await this.#cast.digestOf('undone')) === this.#known.damagedDigest);
     });
   }
 
   async #grow(): Promise<void> {
     const { driver, ledger } = this.#parts;
-    const { volumeId, stagingPath, targetPath } = this.#volume('source');
+    const { volumeId, stagingPath, targetPath } = this.#cast.volume('source');
     const before = await fs.statfs(targetPath);
     const capacityRange = { requiredBytes: grownBytes };
     const grow = async (): Promise<void> => {
@@ -231,7 +227,7 @@ export class Story {
       await ledger.step(`grow the source to 1 GiB by staging it anew (${lack})`, async () => {
         const refusal = await codeOf(grow());
         if (refusal !== status.OK && refusal !== status.FAILED_PRECONDITION) throw new Error(`growing failed with code ${status[refusal]}`);
-        await this.#reattach('source');
+        await this.#cast.reattach('source');
         await grow();
       });
     }
@@ -239,45 +235,45 @@ export class Story {
       const after = await fs.statfs(targetPath);
       mustBe('it was smaller', before.blocks * before.bsize <= volumeBytes);
       mustBe('it is about 1 GiB', after.blocks * after.bsize > grownBytes * (1 - fileSystemShare));
-      await this.#reattach('source');
+      await this.#cast.reattach('source');
       await this.#mustBeOriginal(mustBe, 'source');
       await this.#mustHaveDatabase(mustBe, 'source');
-      mustBe('the counts of the pool are right', (await this.#problemsOfPool()) === 0);
+      mustBe('the counts of the pool are right', (await this.#cast.problemsOfPool()) === 0);
     });
   }
 
   async #deleteAwkwardly(): Promise<void> {
     const { driver, ledger } = this.#parts;
-    await ledger.step('delete the source, before its snapshots and clones', () => this.#delete('source'));
+    await ledger.step('delete the source, before its snapshots and clones', () => this.#cast.delete('source'));
     await ledger.check('snapshots and clones of it are whole', async (mustBe) => {
       const { entries } = await driver.csi.controller.listSnapshots({});
       mustBe('both snapshots are listed still', entries?.length === 2);
-      mustBe('the snapshot is what it was', (await this.#digestSnapshot('before')) === this.#known.deviceDigest);
+      mustBe('the snapshot is what it was', (await this.#cast.digestSnapshot('before')) === this.#known.deviceDigest);
       await this.#mustBeWhole(mustBe, ['restored', 'copy', 'undone']);
     });
     await ledger.step('restore the snapshot of the deleted volume and mount it', async () => {
-      await this.#create('late', this.#fromSnapshot('before'));
-      await this.#publish('late');
+      await this.#cast.create('late', this.#cast.fromSnapshot('before'));
+      await this.#cast.publish('late');
     });
     await ledger.check('it can still be restored', (mustBe) => this.#mustBeWhole(mustBe, ['late']));
-    await ledger.step('delete the snapshot, before its clones', () => this.#deleteSnapshot('before'));
+    await ledger.step('delete the snapshot, before its clones', () => this.#cast.deleteSnapshot('before'));
     await ledger.check('its clones are whole', (mustBe) => this.#mustBeWhole(mustBe, ['restored', 'late', 'copy', 'undone']));
     await ledger.step('delete one of its two clones, and the safety snapshot', async () => {
-      await this.#delete('restored');
-      await this.#deleteSnapshot('undo-revert');
+      await this.#cast.delete('restored');
+      await this.#cast.deleteSnapshot('undo-revert');
     });
     await ledger.check('the others are whole', async (mustBe) => {
       await this.#mustBeWhole(mustBe, ['late', 'copy', 'undone']);
-      mustBe('the counts of the pool are right', (await this.#problemsOfPool()) === 0);
+      mustBe('the counts of the pool are right', (await this.#cast.problemsOfPool()) === 0);
     });
     await ledger.step('delete the rest', async () => {
-      for (const name of ['copy', 'undone', 'late']) await this.#delete(name);
-      await this.#settle();
+      for (const name of ['copy', 'undone', 'late']) await this.#cast.delete(name);
+      await this.#cast.settle();
     });
     await ledger.check('all space has come back', async (mustBe) => {
       const { usedBytes } = await driver.store.getPool();
       mustBe(`the pool uses ${usedBytes} bytes, almost nothing`, usedBytes < nearlyNothingBytes);
-      mustBe('the counts of the pool are right', (await this.#problemsOfPool()) === 0);
+      mustBe('the counts of the pool are right', (await this.#cast.problemsOfPool()) === 0);
       mustBe('no device is left', (await driver.devices()).length === 0);
     });
   }
@@ -286,9 +282,9 @@ export class Story {
   async #mustBeWhole(mustBe: MustBe, names: readonly string[]): Promise<void> {
     await Promise.all(
       names.map(async (name) => {
-        await this.#reattach(name);
+        await this.#cast.reattach(name);
         if (name === 'copy' || name === 'undone') {
-          mustBe(`${name} is the damaged source`, (await this.#digestOf(name)) === this.#known.damagedDigest);
+          mustBe(`${name} is the damaged source`, (await this.#cast.digestOf(name)) === this.#known.damagedDigest);
         } else {
           await this.#mustBeOriginal(mustBe, name);
           await this.#mustHaveDatabase(mustBe, name);
@@ -298,115 +294,14 @@ export class Story {
   }
 
   async #mustBeOriginal(mustBe: MustBe, name: string): Promise<void> {
-    const { digest } = await digestFolder(this.#pathOf(name, 'tree'));
+    const { digest } = await digestFolder(this.#cast.pathOf(name, 'tree'));
     mustBe(`${name} holds the tree as it is at its origin`, digest === this.#parts.treeDigest);
   }
 
   async #mustHaveDatabase(mustBe: MustBe, name: string): Promise<void> {
-    const { sound, findings, transactions } = await inspectDatabase(this.#pathOf(name, 'database', 'bank.db'));
+    const { sound, findings, transactions } = await inspectDatabase(this.#cast.pathOf(name, 'database', 'bank.db'));
     mustBe(`the database of ${name} is whole (${findings.join('; ')})`, sound);
     mustBe(`the database of ${name} is that of the snapshot`, transactions === this.#known.transactions);
-  }
-
-  /** Of all that a volume holds. */
-  async #digestOf(name: string): Promise<string> {
-    return (await digestFolder(this.#pathOf(name))).digest;
-  }
-
-  /** Of a snapshot as a block device, looked into without CSI. */
-  async #digestSnapshot(name: string): Promise<string> {
-    const { driver } = this.#parts;
-    const { devicePath } = await driver.operate<{ readonly devicePath: string }>('attach', this.#idOf(name));
-    try {
-      return await digestDevice(devicePath);
-    } finally {
-      await driver.operate('detach', this.#idOf(name));
-    }
-  }
-
-  async #problemsOfPool(): Promise<number> {
-    return (await this.#parts.driver.operate<{ readonly problems: readonly string[] }>('check')).problems.length;
-  }
-
-  async #create(name: string, volumeContentSource: ContentSource): Promise<void> {
-    const { volume } = await this.#parts.driver.csi.controller.createVolume({
-      name,
-      capacityRange: { requiredBytes: volumeBytes },
-      volumeCapabilities: [ext4Capability],
-      ...(volumeContentSource === undefined ? {} : { volumeContentSource }),
-    });
-    if (volume?.volumeId === undefined) throw new Error(`CreateVolume answered no volume for ${name}`);
-    this.#ids.set(name, volume.volumeId);
-  }
-
-  async #snapshot(source: string, name: string): Promise<string> {
-    const { snapshot } = await this.#parts.driver.csi.controller.createSnapshot({ name, sourceVolumeId: this.#idOf(source) });
-    if (snapshot?.snapshotId === undefined) throw new Error(`CreateSnapshot answered no snapshot for ${name}`);
-    return snapshot.snapshotId;
-  }
-
-  /** Out of use first, where it is in use. */
-  async #delete(name: string): Promise<void> {
-    if (this.#published.has(name)) await this.#unpublish(name);
-    await this.#parts.driver.csi.controller.deleteVolume({ volumeId: this.#idOf(name) });
-  }
-
-  async #deleteSnapshot(name: string): Promise<void> {
-    await this.#parts.driver.csi.controller.deleteSnapshot({ snapshotId: this.#idOf(name) });
-  }
-
-  async #publish(name: string): Promise<void> {
-    this.#parts.signal.throwIfAborted();
-    const volume = { volumeId: this.#idOf(name), name, capability: ext4Capability };
-    this.#published.set(name, await publishVolume(this.#parts.driver, volume));
-  }
-
-  async #unpublish(name: string): Promise<void> {
-    await unpublishVolume(this.#parts.driver, this.#volume(name));
-    this.#published.delete(name);
-  }
-
-  /** What is read afterwards comes from the store, not from the kernel's cache. */
-  async #reattach(name: string): Promise<void> {
-    await this.#unpublish(name);
-    await this.#publish(name);
-  }
-
-  async #sync(name: string): Promise<void> {
-    await runCommand('sync', ['--file-system', this.#pathOf(name)], { timeoutMs: syncLimitMs });
-  }
-
-  /** Waits for freed space to be counted, for as long as that may take. */
-  async #settle(): Promise<void> {
-    const deadline = performance.now() + settleLimitMs;
-    while ((await this.#parts.driver.store.getPool()).usedBytes > 0 && performance.now() < deadline) {
-      this.#parts.signal.throwIfAborted();
-      await new Promise((resolve) => setTimeout(resolve, 100));
-    }
-  }
-
-  #fromSnapshot(name: string): ContentSource {
-    return { snapshot: { snapshotId: this.#idOf(name) } };
-  }
-
-  #fromVolume(name: string): ContentSource {
-    return { volume: { volumeId: this.#idOf(name) } };
-  }
-
-  #idOf(name: string): string {
-    const id = this.#ids.get(name);
-    if (id === undefined) throw new Error(`the story has made no ${name}`);
-    return id;
-  }
-
-  #volume(name: string): PublishedVolume {
-    const volume = this.#published.get(name);
-    if (volume === undefined) throw new Error(`${name} is not published`);
-    return volume;
-  }
-
-  #pathOf(name: string, ...more: readonly string[]): string {
-    return path.join(this.#volume(name).targetPath, ...more);
   }
 }
 
