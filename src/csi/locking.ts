@@ -6,47 +6,7 @@
 import type { ServedController } from './controller/controller.ts';
 import type { Node } from './generated/messages.ts';
 import type { ServedNode } from './node/node.ts';
-import { assert } from '../util/assert.ts';
-import { StoreError } from '../util/errors.ts';
-
-export interface LockKeys {
-  readonly exclusive?: readonly string[];
-  readonly shared?: readonly string[];
-}
-
-/** Locks that never wait. */
-export class BusyLocks {
-  /** The number of shared holders, or 'exclusive'. */
-  readonly #held = new Map<string, number | 'exclusive'>();
-
-  async with<Result>(keys: LockKeys, action: () => Promise<Result>): Promise<Result> {
-    const exclusive = keys.exclusive ?? [];
-    const shared = keys.shared ?? [];
-    const taken = exclusive.find((key) => this.#held.has(key)) ?? shared.find((key) => this.#held.get(key) === 'exclusive');
-    if (taken !== undefined) throw new StoreError('busy', `another call on ${taken} is still running; ask again when it is over`);
-    for (const key of exclusive) this.#held.set(key, 'exclusive');
-    for (const key of shared) this.#held.set(key, this.#sharedHolders(key) + 1);
-    try {
-      return await action();
-    } finally {
-      for (const key of exclusive) this.#held.delete(key);
-      for (const key of shared) this.#releaseShared(key);
-    }
-  }
-
-  #releaseShared(key: string): void {
-    const holders = this.#sharedHolders(key);
-    assert(holders > 0, `the shared lock on ${key} is held`);
-    if (holders === 1) this.#held.delete(key);
-    else this.#held.set(key, holders - 1);
-  }
-
-  #sharedHolders(key: string): number {
-    const holders = this.#held.get(key) ?? 0;
-    assert(holders !== 'exclusive', `${key} is not held exclusively while it is shared`);
-    return holders;
-  }
-}
+import type { BusyLocks } from '../util/busy-locks.ts';
 
 export function lockedController(service: ServedController, locks: BusyLocks): ServedController {
   return {

@@ -2,7 +2,8 @@
 import { randomUUID } from 'node:crypto';
 import { createController } from '../csi/controller/controller.ts';
 import { createIdentity } from '../csi/identity.ts';
-import { BusyLocks, lockedController } from '../csi/locking.ts';
+import { lockedController } from '../csi/locking.ts';
+import { BusyLocks } from '../util/busy-locks.ts';
 import { CsiServer } from '../csi/server.ts';
 import { UsageError, type Config } from '../config.ts';
 import { StaticStoreDirectory, type StoreAddress } from '../store/directory.ts';

@@ -15,7 +15,7 @@ import { newObjectId } from '../engine/pool-format.ts';
 import { objectIdIn, parseWireId, wireId } from './ids.ts';
 import type { AttachMessage, Attributes, CheckMessage, PoolMessage, StoreCalls, UsageMessage } from './messages.ts';
 import type { NodeSessions } from './node-sessions.ts';
-import { ObjectLocks, Turns } from './object-locks.ts';
+import { BusyLocks, Turns } from '../util/busy-locks.ts';
 import { snapshotMessage, volumeMessage } from './object-messages.ts';
 
 export interface StoreServiceOptions {
@@ -43,7 +43,7 @@ type Response<Name extends keyof StoreCalls> = StoreCalls[Name]['response'];
 export class StoreService {
   readonly #options: StoreServiceOptions;
   readonly #engine: EngineControl;
-  readonly #locks = new ObjectLocks();
+  readonly #locks = new BusyLocks();
   /** Between reading the sum of sizes and adding to it nobody else adds. */
   readonly #provisioning = new Turns();
 

@@ -1,7 +1,8 @@
 import { beforeEach, describe, expect, test } from '@jest/globals';
 import { createController } from '../../src/csi/controller/controller.ts';
 import type { ControllerMessages, NodeMessages } from '../../src/csi/generated/messages.ts';
-import { BusyLocks, lockedController, lockedNode } from '../../src/csi/locking.ts';
+import { lockedController, lockedNode } from '../../src/csi/locking.ts';
+import { BusyLocks } from '../../src/util/busy-locks.ts';
 import { createNode } from '../../src/csi/node/node.ts';
 import { callDirectly, type Client } from '../support/csi-client.ts';
 import { FakeMachine } from '../support/fake-machine.ts';

@@ -2,15 +2,15 @@
  * Locks on names and objects that never wait: whoever comes second is told `busy` and asks again. That is what CSI
  * demands, and it bounds what a slow call can hold up. Shared holders go together; an exclusive one stands alone.
  */
-import { assert } from '../util/assert.ts';
-import { StoreError } from '../util/errors.ts';
+import { assert } from './assert.ts';
+import { StoreError } from './errors.ts';
 
 export interface LockRequest {
   readonly exclusive?: readonly string[];
   readonly shared?: readonly string[];
 }
 
-export class ObjectLocks {
+export class BusyLocks {
   /** -1: held exclusively; otherwise the number of shared holders. */
   readonly #held = new Map<string, number>();
 
@@ -19,7 +19,7 @@ export class ObjectLocks {
     const exclusive = [...new Set(request.exclusive ?? [])];
     const shared = [...new Set(request.shared ?? [])].filter((key) => !exclusive.includes(key));
     const taken = exclusive.find((key) => this.#held.has(key)) ?? shared.find((key) => this.#held.get(key) === -1);
-    if (taken !== undefined) throw new StoreError('busy', `another call on ${taken} is still running; ask again`);
+    if (taken !== undefined) throw new StoreError('busy', `another call on ${taken} is still running; ask again when it is over`);
     for (const key of exclusive) this.#held.set(key, -1);
     for (const key of shared) this.#held.set(key, (this.#held.get(key) ?? 0) + 1);
     try {
