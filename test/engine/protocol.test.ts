@@ -4,6 +4,7 @@
  * broken, and must then fail.
  */
 import { afterEach, describe, expect, test } from '@jest/globals';
+import type { ObjectAnswer } from '../../src/engine/control.ts';
 import { giveOutOneSlotOnly, plantedBugs } from '../support/planted-bugs.ts';
 import { ScriptedPool, type WaitingOperation } from '../support/scripted-pool.ts';
 
@@ -497,5 +498,73 @@ describe('a record log that wraps in the middle of a record', () => {
       }
     }
     expect(pool.problems()).toEqual([]);
+  });
+});
+
+describe('control calls at once', () => {
+  test('that give the same name make one object', () => {
+    const pool = poolWith(6, 'a');
+    const attributes = {};
+    const [first, second] = ['m', 'n'].map((letter) =>
+      pool.control<ObjectAnswer>({ kind: 'create', id: letter.repeat(26), name: 'same', sizeBytes: 131_072, attributes }),
+    );
+    pool.settle();
+    expect([first!.answer?.existed, second!.answer?.existed]).toEqual([false, true]);
+    expect(second!.answer?.object.id).toBe(first!.answer?.object.id);
+  });
+
+  test('that cut one volume twice, with a write in flight, both hold the write', () => {
+    const pool = poolWith(6, 'a');
+    done(pool, pool.write('a', 0, 1));
+    pool.hold = is('data', 'write');
+    const write = pool.write('a', 0, 2);
+    const cuts = [pool.snapshot('s', 'a'), pool.snapshot('t', 'a'), pool.clone('c', 'a')];
+    const later = pool.write('a', 1, 3); // waits for the cuts
+    pool.settle();
+    pool.hold = () => false;
+    done(pool, write, ...cuts, later);
+    const seen = ['s', 't', 'c'].map((name) => [pool.read(name, 0), pool.read(name, 1)]);
+    for (const [granule0] of seen) expect(granule0).toBe(2);
+    done(pool, pool.write('a', 0, 4, 2));
+    expect(['s', 't', 'c'].map((name) => [pool.read(name, 0), pool.read(name, 1)])).toEqual(seen);
+    expect(pool.problems()).toEqual([]);
+  });
+
+  test('that share an object and delete it end with one of the two orders', () => {
+    const pool = poolWith(6, 'a');
+    done(pool, pool.write('a', 0, 1));
+    done(pool, pool.snapshot('s', 'a'));
+    const clone = pool.clone('c', 's');
+    const gone = pool.delete('s');
+    pool.settle();
+    expect([gone.error, clone.error]).toEqual([null, null]);
+    expect(pool.names()).toEqual(['a', 'c']);
+    expect(pool.read('c', 0)).toBe(1);
+    pool.powerLossAndStart('lose');
+    expect(pool.read('c', 0)).toBe(1);
+    expect(pool.problems()).toEqual([]);
+  });
+
+  test('that delete a snapshot while a revert to it waits end with one of the two orders', () => {
+    const pool = poolWith(6, 'a');
+    done(pool, pool.write('a', 0, 1));
+    done(pool, pool.snapshot('s', 'a'));
+    done(pool, pool.write('a', 0, 2));
+    const revert = pool.revert('a', 's');
+    const gone = pool.delete('s');
+    pool.settle();
+    expect(gone.error).toBeNull();
+    expect(pool.read('a', 0)).toBe(revert.error ? 2 : 1);
+    expect(pool.problems()).toEqual([]);
+  });
+
+  test('do not delete what is attached', () => {
+    const pool = poolWith(6, 'a');
+    done(pool, pool.write('a', 0, 1));
+    done(pool, pool.snapshot('s', 'a'));
+    expect(pool.read('s', 0)).toBe(1);
+    const refused = ['a', 's'].map((name) => pool.control({ kind: 'delete', id: pool.id(name) }));
+    pool.settle();
+    for (const call of refused) expect(['in-use', 'failed-precondition']).toContain(call.error?.code);
   });
 });

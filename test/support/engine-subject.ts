@@ -31,16 +31,24 @@ function tuning(setup: WalkSetup): {
 
 const simulatedPoolId = 'p'.repeat(26);
 
-export function makeEngine(ports: EnginePorts, setup: WalkSetup, options: { readonly maximumRequestBytes?: number } = {}): Engine {
+export interface EngineTestOptions {
+  readonly maximumRequestBytes?: number;
+  /** Where a test expects the pool to fail. */
+  readonly failed?: (error: Error) => void;
+}
+
+export function makeEngine(ports: EnginePorts, setup: WalkSetup, options: EngineTestOptions = {}): Engine {
   return new Engine(ports, {
     pool: { poolId: simulatedPoolId, chunkSizeBytes: setup.chunkSizeBytes },
     maximumRequests: 24,
     maximumRequestBytes: options.maximumRequestBytes ?? maximumGranules * 4096,
     parkTimeoutMs,
     ...tuning(setup),
-    failed: (error) => {
-      throw new Violation(`the engine gave up: ${error.message}`);
-    },
+    failed:
+      options.failed ??
+      ((error) => {
+        throw new Violation(`the engine gave up: ${error.message}`);
+      }),
   });
 }
 

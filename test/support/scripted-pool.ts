@@ -5,7 +5,7 @@
 import { Operation } from '../../src/block/ports.ts';
 import type { CheckReport, ControlRequest, ObjectInfo, PoolInfo } from '../../src/engine/control.ts';
 import type { StoreError } from '../../src/util/errors.ts';
-import { engineSubject } from './engine-subject.ts';
+import { engineSubject, makeEngine } from './engine-subject.ts';
 import { makeId } from './engine-walk.ts';
 import type { DiskOperationKind } from './simulated-disk.ts';
 import { SimulatedWorld, type PortsWrapper } from './simulated-world.ts';
@@ -38,6 +38,8 @@ export interface ScriptedPoolOptions {
   /** Picks the engine's tuning, see engine-subject.ts. */
   readonly seed?: number;
   readonly wrapPorts?: PortsWrapper;
+  /** Told when the engine gives the pool up; without it that is an error. */
+  readonly failed?: (error: Error) => void;
 }
 
 export class ScriptedPool {
@@ -63,7 +65,7 @@ export class ScriptedPool {
       dataSizeBytes: setup.slots * setup.chunkSizeBytes,
       logSizeBytes: setup.logSizeBytes,
       engineMemoryBytes: subject.engineMemoryBytes,
-      makeEngine: (ports) => subject.makeEngine(ports, setup),
+      makeEngine: (ports) => makeEngine(ports, setup, options.failed ? { failed: options.failed } : {}),
       requestBytes: subject.maximumGranules * granuleBytes,
       ...(options.wrapPorts ? { wrapPorts: options.wrapPorts } : {}),
     });
