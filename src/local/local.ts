@@ -48,6 +48,7 @@ class Local {
     this.#config = config;
     this.#log = log;
     this.#socketPath = socketPathOf(config.flags.text('endpoint'));
+    checkNumbers(config);
     const paths = statePaths(config.flags.text('state'));
     for (const socket of [this.#socketPath, paths.storeSocket, paths.keeperSocket, paths.controllerSocket, paths.nodeSocket])
       checkSocketPath(socket);
@@ -149,6 +150,12 @@ class Local {
   async #endRoles(): Promise<void> {
     for (const name of START_ORDER.toReversed()) await this.#roles[name].stop({ timeoutMs: STOP_LIMIT_MS });
   }
+}
+
+/** Numbers that only a role would look at otherwise, when half of the tree is up. */
+function checkNumbers({ flags }: Config): void {
+  flags.optionalSizeBytes('size');
+  for (const name of ['overprovisioning', 'full-pool-wait', 'stop-wait']) flags.number(name);
 }
 
 function backendOf(role: RoleProcess, socketPath: string): ConstructorParameters<typeof Proxy>[0][number]['backend'] {
