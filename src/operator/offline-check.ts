@@ -10,6 +10,7 @@ import type { Config } from '../config.ts';
 import { SharedMemory } from '../linux/memory.ts';
 import { DataThreadClient } from '../store/data-thread-client.ts';
 import { memoryLayout } from '../store/memory-layout.ts';
+import { checkHeader } from '../store/pool-header.ts';
 import { closePool, openPool, readPoolIdentity } from '../store/pool.ts';
 import { StoreError } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
@@ -23,7 +24,7 @@ export async function runOfflineCheck(config: Config, log: Logger): Promise<void
   const identity = readPoolIdentity(folder);
   if (identity === null) throw new StoreError('not-found', `there is no pool in ${folder}`);
   await refuseKeptMemory(folder, identity.id);
-  const pool = await openPool(folder, { sizeBytes: null, lockWaitMs: 0 });
+  const pool = await openPool(folder, { sizeBytes: null, lockWaitMs: 0, check: checkHeader });
   try {
     const layout = memoryLayout();
     const memory = SharedMemory.create({ name: 'chunkstore-check', sizeBytes: layout.totalBytes });

@@ -24,6 +24,8 @@ const LOG_BYTES = { least: 16 * MIB, most: 64 * MIB };
 const METADATA_BYTES = { least: 16 * MIB, part: 256 };
 const TIMEOUT_MS = 10 * 60_000;
 const ZEROS_BYTES = 4 * MIB;
+/** As LMDB calls it. */
+const METADATA_FILE = 'data.mdb';
 /** Marks a creation under way. */
 const CREATING = 'creating';
 const OWN_NAMES: readonly string[] = ['data', 'log', 'meta', 'pool.json', 'pool.json.new', CREATING];
@@ -94,11 +96,12 @@ export async function createPool(
 
 /**
  * Opens a pool and takes its locks. `sizeBytes` larger than the pool grows it, smaller is refused, null leaves it.
- * `in-use` when another process has it for longer than `lockWaitMs`.
+ * `in-use` when another process has it for longer than `lockWaitMs`. `check` looks at the locked pool, and may throw,
+ * before anything in it is changed.
  */
 export async function openPool(
   folder: string,
-  options: { readonly sizeBytes: number | null; readonly lockWaitMs: number },
+  options: { readonly sizeBytes: number | null; readonly lockWaitMs: number; readonly check: (pool: PoolFolder) => void },
 ): Promise<PoolFolder> {
   const identity = readPoolIdentity(folder);
   if (identity === null) throw new StoreError('not-found', `there is no pool in ${folder}`);
@@ -111,13 +114,15 @@ export async function openPool(
   }
   checkFile(path.join(folder, 'data'), identity.dataBytes);
   checkFile(path.join(folder, 'log'), identity.logBytes);
-  if (!fs.statSync(path.join(folder, 'meta'), { throwIfNoEntry: false })?.isDirectory()) {
-    throw new StoreError('data-loss', `${folder}/meta is missing: the pool's metadata is gone`);
+  // LMDB would make a new file, which would look like a pool without volumes.
+  const metadata = path.join(folder, 'meta', METADATA_FILE);
+  if (!fs.lstatSync(metadata, { throwIfNoEntry: false })?.isFile()) {
+    throw new StoreError('data-loss', `${metadata} is missing: the pool's metadata is gone`);
   }
   const pool = await lockFiles(folder, identity, { waitMs: options.lockWaitMs });
-  if (wantedBytes === identity.dataBytes) return pool;
   try {
-    await growData(pool, wantedBytes);
+    options.check(pool);
+    if (wantedBytes !== identity.dataBytes) await growData(pool, wantedBytes);
   } catch (error) {
     closePool(pool);
     throw error;
@@ -182,7 +187,7 @@ async function growData(pool: PoolFolder, sizeBytes: number): Promise<void> {
 /** Room for the map of the data, so that a full file system beside the pool does not stop its checkpoints. LMDB takes no
  * offence at a file that is longer than what it uses. */
 async function reserveMetadata(metadataFolder: string, dataBytes: number): Promise<void> {
-  const file = path.join(metadataFolder, 'data.mdb');
+  const file = path.join(metadataFolder, METADATA_FILE);
   if (!fs.existsSync(file)) return;
   const descriptor = fs.openSync(file, 'r+');
   try {

@@ -8,7 +8,7 @@ import path from 'node:path';
 import type { Server } from '@grpc/grpc-js';
 import { memoryKey } from '../block/kept-device.ts';
 import type { ObjectId, ObjectInfo } from '../engine/control.ts';
-import { decodePoolHeader, encodePoolHeader, formatPool, newObjectId, POOL_HEADER_BYTES } from '../engine/pool-format.ts';
+import { encodePoolHeader, formatPool, newObjectId, POOL_HEADER_BYTES } from '../engine/pool-format.ts';
 import { createFuseMount } from '../linux/fuse-mount.ts';
 import { closeDescriptor } from '../linux/files.ts';
 import { SharedMemory } from '../linux/memory.ts';
@@ -21,6 +21,7 @@ import type { Attributes } from './messages.ts';
 import { MetadataEnvironment } from './metadata-environment.ts';
 import { NodeSessions } from './node-sessions.ts';
 import { closePool, createPool, openPool, readPoolIdentity, type PoolFolder } from './pool.ts';
+import { checkHeader } from './pool-header.ts';
 import { createStoreServer } from './server.ts';
 import { StoreService } from './service.ts';
 
@@ -65,8 +66,8 @@ export async function startStore(options: StoreOptions): Promise<RunningStore> {
     const pool = await openPool(options.poolFolder, {
       sizeBytes: options.sizeBytes,
       lockWaitMs: kept === null ? LOCK_WAIT_MS.other : LOCK_WAIT_MS.successor,
+      check: checkHeader,
     });
-    checkHeader(pool);
     const memoryDescriptor = await takeMemory(keeper, kept);
     const data = await DataThreadClient.start({
       pool,
@@ -169,25 +170,6 @@ function commitTo(environment: MetadataEnvironment, changes: Parameters<Metadata
     return null;
   } catch (error) {
     return error as Error;
-  }
-}
-
-/** pool.json and data must be of the same pool: files could have been copied together. */
-function checkHeader(pool: PoolFolder): void {
-  const file = path.join(pool.folder, 'data');
-  const bytes = Buffer.alloc(POOL_HEADER_BYTES);
-  const descriptor = fs.openSync(file, 'r');
-  try {
-    fs.readSync(descriptor, bytes, 0, bytes.length, 0);
-  } finally {
-    fs.closeSync(descriptor);
-  }
-  const header = decodePoolHeader(bytes, file);
-  if (header.poolId !== pool.id || header.chunkSizeBytes !== pool.chunkSizeBytes) {
-    throw new StoreError(
-      'failed-precondition',
-      `${file} belongs to pool ${header.poolId}, but pool.json beside it to ${pool.id}: these files are not of one pool`,
-    );
   }
 }
 

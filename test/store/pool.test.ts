@@ -16,9 +16,11 @@ beforeEach(() => {
 });
 afterEach(() => fs.rmSync(parent, { recursive: true, force: true }));
 
-const create = (sizeBytes = 64 * MIB, format: () => Promise<void> = async () => {}): Promise<void> =>
+const makeMetadata = async (): Promise<void> => fs.writeFileSync(path.join(folder, 'meta/data.mdb'), '');
+const create = (sizeBytes = 64 * MIB, format: () => Promise<void> = makeMetadata): Promise<void> =>
   createPool(folder, { id: ID, sizeBytes, chunkSizeBytes: 65536 }, format);
-const open = (sizeBytes: number | null = null) => openPool(folder, { sizeBytes, lockWaitMs: 0 });
+let check = (): void => {};
+const open = (sizeBytes: number | null = null) => openPool(folder, { sizeBytes, lockWaitMs: 0, check });
 const fingerprint = (): string => spawnSync('find', [folder, '-printf', '%P %s %T@\n'], { encoding: 'utf8' }).stdout;
 
 describe('pool folder', () => {
@@ -60,6 +62,18 @@ describe('pool folder', () => {
     expect(fingerprint()).toBe(before);
   });
 
+  test('what its owner finds wrong with it keeps it from being grown, and open', async () => {
+    await create();
+    const before = fingerprint();
+    check = () => {
+      throw new Error('foreign');
+    };
+    await expect(open(96 * MIB)).rejects.toThrow('foreign');
+    check = () => {};
+    expect(fingerprint()).toBe(before);
+    closePool(await open());
+  });
+
   test('is open in one process at a time', async () => {
     await create();
     const pool = await open();
@@ -75,6 +89,7 @@ describe('pool folder', () => {
     ['a truncated log', 'truncated', () => fs.truncateSync(path.join(folder, 'log'), MIB)],
     ['a missing data file', 'missing', () => fs.rmSync(path.join(folder, 'data'))],
     ['missing metadata', 'metadata is gone', () => fs.rmSync(path.join(folder, 'meta'), { recursive: true })],
+    ['an empty folder of metadata', 'metadata is gone', () => fs.rmSync(path.join(folder, 'meta/data.mdb'))],
     [
       'a data that is no file',
       'not a regular file',
