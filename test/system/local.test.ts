@@ -1,0 +1,429 @@
+/**
+ * `chunkstore local` where things go wrong: flags and folders that it refuses, roles and parents that are killed under
+ * mounted volumes, and a pool that is full. (That it starts, stops and starts again is in local-tree.test.ts.)
+ */
+import { afterEach, describe, expect, test } from '@jest/globals';
+import { status } from '@grpc/grpc-js';
+import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { runCommand, type CommandResult } from '../../src/util/exec.ts';
+import { canMount, canUseFuse, canUseLoop, describeIf, hasCommand, hasFileSystem, hasPrograms } from '../support/capabilities.ts';
+import { blockCapability, ext4Capability, publishVolume, unpublishVolume, type PublishedVolume } from '../support/csi-volume.ts';
+import { DriverBed, type Role } from '../support/driver-bed.ts';
+import { eventually } from '../support/eventually.ts';
+import { commandPath } from '../support/machine.ts';
+import { retried } from '../support/retried.ts';
+
+const MIB = 2 ** 20;
+const LIMIT_MS = 90_000;
+const programLimit = { timeoutMs: 30_000 };
+
+describeIf(
+  hasCommand(),
+  canUseFuse(),
+  canUseLoop(),
+  canMount(),
+  hasFileSystem('ext4'),
+  hasPrograms('mkfs.ext4', 'dd', 'cp', 'blockdev'),
+)('chunkstore local', () => {
+  let bed: DriverBed | null = null;
+  afterEach(async () => {
+    const problems = (await bed?.cleanUp()) ?? [];
+    bed = null;
+    expect(problems).toEqual([]);
+  }, LIMIT_MS);
+
+  async function started(options: ConstructorParameters<typeof DriverBed>[0]): Promise<DriverBed> {
+    bed = new DriverBed(options);
+    await bed.start();
+    return bed;
+  }
+
+  describe('refuses, with a line that says why and nothing touched,', () => {
+    test(
+      'flags that it cannot follow',
+      async () => {
+        const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'chunkstore-flags-'));
+        try {
+          const good = { '--state': path.join(folder, 'state'), '--size': '64MiB', '--endpoint': `unix://${folder}/csi.sock` };
+          const cases: [changed: Readonly<Record<string, string | null>>, status: number, words: RegExp][] = [
+            [{ '--state': null }, 2, /^chunkstore: local: --state is missing/],
+            [{ '--endpoint': null }, 2, /^chunkstore: local: --endpoint is missing/],
+            [{ '--colour': 'red' }, 2, /^chunkstore: .*'--colour'/],
+            [{ '--size': 'huge' }, 2, /^chunkstore: --size must be a size like 8GiB/],
+            [{ '--chunk-size': '8KiB' }, 2, /^chunkstore: --chunk-size must be one of 16KiB, 32KiB, 64KiB/],
+            [{ '--overprovisioning': 'much' }, 2, /^chunkstore: --overprovisioning must be/],
+            [{ '--endpoint': 'unix://csi.sock' }, 2, /absolute path/],
+            [{ '--endpoint': 'tcp://localhost:1' }, 2, /must be a unix socket/],
+          ];
+          const results = await Promise.all(cases.map(([changed]) => runLocal({ ...good, ...changed })));
+          for (const [index, [changed, expected, words]] of cases.entries()) {
+            const { status: ended, output, errorOutput } = results[index]!;
+            expect({ changed, ended, output }).toEqual({ changed, ended: expected, output: '' });
+            expect(errorOutput).toMatch(words);
+            expect(errorOutput).not.toMatch(/\n +at /);
+          }
+          const tooLong = await runLocal({ ...good, '--state': path.join(folder, 'long'.repeat(30)) });
+          expect(tooLong.errorOutput).toMatch(/is too long for a unix socket .*choose a shorter folder/);
+          expect(fs.readdirSync(folder)).toEqual([]);
+        } finally {
+          fs.rmSync(folder, { recursive: true, force: true });
+        }
+      },
+      LIMIT_MS,
+    );
+
+    test(
+      'folders that are not, or not wholly, its own',
+      async () => {
+        const { driver, state, poolFolder, folder } = await started({ size: '64MiB' });
+        await driver.operate('create', 'data', '--size', '32MiB');
+        expect(await bed!.end('SIGTERM')).toBe('status 0');
+        const whole = path.join(folder, 'whole');
+        fs.renameSync(poolFolder, whole);
+        const file = (name: string): string => path.join(poolFolder, name);
+        const edit = (change: (identity: Record<string, unknown>) => void): void => {
+          const identity = JSON.parse(fs.readFileSync(file('pool.json'), 'utf8')) as Record<string, unknown>;
+          change(identity);
+          fs.writeFileSync(file('pool.json'), JSON.stringify(identity));
+        };
+
+        const cases: [what: string, damage: () => void, words: RegExp, flags?: Readonly<Record<string, string>>][] = [
+          [
+            'a pool of another version',
+            () => edit((identity) => (identity['version'] = 99)),
+            /has version 99, this program reads version 1/,
+          ],
+          [
+            'another pool.json',
+            () => fs.writeFileSync(file('pool.json'), '{"name":"mine"}'),
+            /pool\.json does not describe a pool of chunkstore/,
+          ],
+          ['no JSON at all', () => fs.writeFileSync(file('pool.json'), 'notes'), /pool\.json does not describe a pool of chunkstore/],
+          [
+            'foreign files',
+            () => emptyBut(poolFolder, 'letter.txt'),
+            /holds files but no pool \(letter\.txt\): give an empty or a new folder/,
+          ],
+          [
+            'a truncated data file',
+            () => fs.truncateSync(file('data'), 20 * MIB),
+            /data is truncated: it has 20971520 bytes, pool\.json counts 67108864/,
+          ],
+          ['a truncated log', () => fs.truncateSync(file('log'), MIB), /log is truncated: it has 1048576 bytes/],
+          ['no data file', () => fs.rmSync(file('data')), /data is missing/],
+          ['no metadata', () => fs.rmSync(file('meta'), { recursive: true }), /data\.mdb is missing: the pool's metadata is gone/],
+          ['an empty folder of metadata', () => emptyBut(file('meta'), 'kept'), /data\.mdb is missing: the pool's metadata is gone/],
+          ['a link in the place of the data', () => fs.symlinkSync('/dev/null', remove(file('data'))), /data is not a regular file/],
+          [
+            'the data of another program',
+            () => spoilHeader(file('data')),
+            /data is not the data of a chunkstore pool/,
+            { '--size': '96MiB' },
+          ],
+          ['a smaller size', () => {}, /has 67108864 bytes and cannot shrink to 67043328/, { '--size': '65472KiB' }],
+          ['chunks of another size', () => {}, /has chunks of 65536 bytes.*cannot become 16384/, { '--chunk-size': '16KiB' }],
+          ['a file in the place of the folder', () => fs.writeFileSync(removeFolder(poolFolder), 'mine'), /pool/],
+        ];
+        for (const [what, damage, words, flags] of cases) {
+          fs.rmSync(poolFolder, { recursive: true, force: true });
+          await runCommand('cp', ['--archive', whole, poolFolder], programLimit);
+          damage();
+          const before = digestsOf(state);
+          const { status: ended, errorOutput } = await runLocal({
+            '--state': state,
+            '--size': '64MiB',
+            '--endpoint': `unix://${folder}/csi.sock`,
+            ...flags,
+          });
+          const said = wordsOf(errorOutput);
+          expect({ what, ended, said }).toEqual({ what, ended: 1, said: expect.stringMatching(words) });
+          expect({ what, said }).not.toEqual({ what, said: expect.stringMatching(/\n +at /) });
+          expect({ what, now: digestsOf(state) }).toEqual({ what, now: before });
+        }
+
+        fs.rmSync(poolFolder, { recursive: true, force: true });
+        fs.renameSync(whole, poolFolder);
+        await bed!.start();
+        expect(await bed!.driver.operate('list')).toMatchObject([{ name: 'data' }]);
+      },
+      LIMIT_MS,
+    );
+
+    test(
+      'a state or a pool that another driver has open, which goes on undisturbed',
+      async () => {
+        const { driver, state, folder, poolFolder } = await started({ size: '64MiB' });
+        const volume = await published('data');
+        fs.writeFileSync(path.join(volume.targetPath, 'file'), 'kept', { flush: true });
+        const link = path.join(folder, 'link');
+        fs.symlinkSync(state, link);
+        for (const name of [state, link]) {
+          const second = await runLocal({ '--state': name, '--endpoint': `unix://${folder}/second.sock` });
+          expect(second.status).toBe(1);
+          expect(wordsOf(second.errorOutput)).toMatch(/another keeper/);
+        }
+        // The same pool in another driver's folder.
+        const stolen = bed!.place('stolen', 'pool');
+        fs.symlinkSync(poolFolder, stolen);
+        const thief = await runLocal({ '--state': path.dirname(stolen), '--endpoint': `unix://${folder}/third.sock` });
+        expect(thief.status).toBe(1);
+        expect(wordsOf(thief.errorOutput)).toMatch(/is open in another process: stop that store first/);
+        fs.writeFileSync(path.join(volume.targetPath, 'file'), 'changed', { flush: true });
+        await driver.operate('create', 'other', '--size', '16MiB');
+        expect(await driver.operate('attach', 'other')).toMatchObject({ sizeBytes: 16 * MIB });
+        await driver.operate('detach', 'other');
+        expect(await driver.store.check()).toMatchObject({ problems: [] });
+        await unpublishVolume(driver, volume);
+      },
+      LIMIT_MS,
+    );
+  });
+
+  /** A new ext4 volume in use. */
+  async function published(name: string): Promise<PublishedVolume> {
+    const { driver } = bed!;
+    const request = { name, capacityRange: { requiredBytes: 64 * MIB }, volumeCapabilities: [ext4Capability] };
+    const { volumeId } = (await driver.csi.controller.createVolume(request)).volume!;
+    return publishVolume(driver, { volumeId, name, capability: ext4Capability });
+  }
+
+  test(
+    'starts each role again that is killed, and every call works on with a volume in use',
+    async () => {
+      const { driver } = await started({ size: '512MiB' });
+      const { controller, node } = driver.csi;
+      const volume = await published('data');
+      const file = path.join(volume.targetPath, 'file');
+      const roles: Role[] = ['controller', 'node', 'keeper', 'store', 'keeper', 'node', 'store'];
+      for (const [index, role] of roles.entries()) {
+        const before = bed!.processOf(role);
+        bed!.kill(role);
+        fs.writeFileSync(file, `written without ${role}`, { flush: true });
+        const name = `volume-${index}`;
+        const answer = await retried(() =>
+          controller.createVolume({ name, capacityRange: { requiredBytes: 16 * MIB }, volumeCapabilities: [ext4Capability] }),
+        );
+        const { volumeId } = answer.volume!;
+        // A role that is not needed for a call may still be on its way.
+        await eventually(`another ${role}`, () => ![before, null].includes(bed!.processOf(role)), 20_000);
+        const other = await retried(() => publishVolume(driver, { volumeId, name, capability: ext4Capability }));
+        const cut = { name: `snapshot-${index}`, sourceVolumeId: volume.volumeId };
+        const { snapshotId } = (await retried(() => controller.createSnapshot(cut))).snapshot!;
+        await retried(() => node.nodeGetVolumeStats({ volumeId: volume.volumeId, volumePath: volume.targetPath }));
+        await retried(() => unpublishVolume(driver, other));
+        await retried(() => controller.deleteVolume({ volumeId }));
+        await retried(() => controller.deleteSnapshot({ snapshotId }));
+        expect(fs.readFileSync(file, 'utf8')).toBe(`written without ${role}`);
+      }
+      expect(await driver.store.check()).toMatchObject({ objects: 1, problems: [] });
+      await unpublishVolume(driver, volume);
+      expect(await bed!.devices()).toEqual([]);
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    'ends with its parent, and the next one serves the volumes again, as soon as what they left is unmounted',
+    async () => {
+      const { driver } = await started({ size: '512MiB' });
+      const volume = await published('data');
+      const raw = await driver.csi.controller.createVolume({
+        name: 'raw',
+        capacityRange: { requiredBytes: 16 * MIB },
+        volumeCapabilities: [blockCapability],
+      });
+      const rawId = raw.volume!.volumeId;
+      await publishVolume(driver, { volumeId: rawId, name: 'raw', capability: blockCapability });
+      fs.writeFileSync(path.join(volume.targetPath, 'file'), 'kept', { flush: true });
+      const { snapshot } = await driver.csi.controller.createSnapshot({ name: 'cut', sourceVolumeId: volume.volumeId });
+
+      expect(await bed!.end('SIGKILL')).toBe('SIGKILL');
+      // Nothing is served any more: an error, and no wait without end.
+      const reading = await runCommand('dd', [`if=${volume.targetPath}/file`, 'iflag=direct', 'bs=4096'], {
+        ...programLimit,
+        expectedStatuses: [0, 1],
+      });
+      expect(reading.status).toBe(1);
+
+      const next = await bed!.start();
+      expect((await next.csi.controller.listSnapshots({})).entries.map((entry) => entry.snapshot?.snapshotId)).toEqual([
+        snapshot!.snapshotId,
+      ]);
+      for (const [id, name] of [
+        [volume.volumeId, 'data'],
+        [rawId, 'raw'],
+      ] as const) {
+        await unpublishVolume(next, {
+          volumeId: id,
+          capability: ext4Capability,
+          stagingPath: path.join(bed!.folder, 'staging', name),
+          targetPath: path.join(bed!.folder, 'volumes', name),
+        });
+      }
+      await eventually('the devices of the former driver are gone', async () => (await bed!.devices()).length === 0, 10_000);
+      const again = await publishVolume(next, { volumeId: volume.volumeId, name: 'data', capability: ext4Capability });
+      expect(fs.readFileSync(path.join(again.targetPath, 'file'), 'utf8')).toBe('kept');
+      await unpublishVolume(next, again);
+      expect(await next.store.check()).toMatchObject({ problems: [] });
+    },
+    LIMIT_MS,
+  );
+
+  describe('with a full pool', () => {
+    const FIRST_MIB = 72;
+
+    /** A volume that holds 72 of 128 MiB, a snapshot of it, and another volume with a little in it. */
+    async function nearlyFull(flags: readonly string[]): Promise<{ device: string; other: string; volumeId: string; noise: string }> {
+      const { driver } = await started({ size: '128MiB', flags });
+      const noise = bed!.place('noise');
+      await runCommand('dd', ['if=/dev/urandom', `of=${noise}`, 'bs=1M', `count=${2 * FIRST_MIB}`], programLimit);
+      const made = await driver.csi.controller.createVolume({
+        name: 'data',
+        capacityRange: { requiredBytes: 96 * MIB },
+        volumeCapabilities: [blockCapability],
+      });
+      const { volumeId } = made.volume!;
+      await publishVolume(driver, { volumeId, name: 'data', capability: blockCapability });
+      const device = (await bed!.devices())[0]!.path;
+      await runCommand('dd', [`if=${noise}`, `of=${device}`, 'bs=1M', `count=${FIRST_MIB}`, 'oflag=direct', 'conv=fsync'], programLimit);
+      await driver.operate('create', 'other', '--size', '16MiB');
+      const { devicePath: other } = await driver.operate<{ readonly devicePath: string }>('attach', 'other');
+      await runCommand('dd', [`if=${noise}`, `of=${other}`, 'bs=1M', 'count=4', 'oflag=direct', 'conv=fsync'], programLimit);
+      await driver.csi.controller.createSnapshot({ name: 'before', sourceVolumeId: volumeId });
+      return { device, other, volumeId, noise };
+    }
+
+    /** Writes the other half of the noise over what the snapshot holds. */
+    function overwrite(noise: string, device: string): { ended: Promise<number | null>; errors: () => string } {
+      const parameters = [`if=${noise}`, `of=${device}`, 'bs=1M', `skip=${FIRST_MIB}`, `count=${FIRST_MIB}`, 'oflag=direct', 'conv=fsync'];
+      const writer = spawn('dd', parameters, { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, LC_ALL: 'C' } });
+      let errors = '';
+      writer.stderr.on('data', (data: Buffer) => (errors += data.toString()));
+      return { ended: once(writer, 'exit').then(([code]) => code as number | null), errors: () => errors };
+    }
+
+    test(
+      'a writer waits, all else goes on, and when a snapshot is deleted it goes on without an error',
+      async () => {
+        const { device, other, volumeId, noise } = await nearlyFull(['--full-pool-wait', '30']);
+        const { driver } = bed!;
+        const { controller } = driver.csi;
+        const writer = overwrite(noise, device);
+        let done = false;
+        void writer.ended.then(() => (done = true));
+        await eventually('a write waits for room', async () => (await driver.store.getPool()).parkedWrites > 0, 30_000);
+        await delay(1_500);
+        expect(done).toBe(false);
+
+        // Another volume is read, and written where it needs no room; so is this one read.
+        await runCommand('dd', [`if=${other}`, 'of=/dev/null', 'bs=1M', 'count=4', 'iflag=direct'], programLimit);
+        await runCommand('dd', [`if=${noise}`, `of=${other}`, 'bs=4096', 'count=64', 'skip=64', 'oflag=direct'], programLimit);
+        await runCommand('dd', [`if=${device}`, 'of=/dev/null', 'bs=4096', 'count=64', 'iflag=direct'], programLimit);
+        expect((await bed!.command(['space'])).output).toMatch(/^\d+ writes? wait/m);
+        expect(await driver.store.check()).toMatchObject({ problems: [] });
+
+        // A snapshot would turn every write of the volume into one that needs room.
+        const snapshot = controller.createSnapshot({ name: 'too-late', sourceVolumeId: volumeId });
+        await expect(snapshot).rejects.toMatchObject({ code: status.FAILED_PRECONDITION, details: expect.stringMatching(/full/) });
+        const clone = controller.createVolume({
+          name: 'too-late',
+          volumeCapabilities: [blockCapability],
+          volumeContentSource: { volume: { volumeId } },
+        });
+        await expect(clone).rejects.toMatchObject({ code: status.RESOURCE_EXHAUSTED });
+        expect(done).toBe(false);
+
+        expect((await bed!.command(['delete', 'before'])).output).toMatch(/^deleted snapshot before /);
+        expect(await writer.ended).toBe(0);
+        expect(await digestOf(device, FIRST_MIB)).toBe(digestOfRange(noise, FIRST_MIB * MIB, FIRST_MIB * MIB));
+        expect(await driver.store.getPool()).toMatchObject({ parkedWrites: 0 });
+        await controller.createSnapshot({ name: 'after', sourceVolumeId: volumeId });
+        expect(await driver.store.check()).toMatchObject({ problems: [] });
+        await driver.operate('detach', 'other');
+      },
+      LIMIT_MS,
+    );
+
+    test(
+      'a writer is told after the time that the operator set',
+      async () => {
+        const { device, noise } = await nearlyFull(['--full-pool-wait', '2']);
+        const writer = overwrite(noise, device);
+        expect(await writer.ended).toBe(1);
+        expect(writer.errors()).toMatch(/No space left on device/);
+        expect(await bed!.driver.store.getPool()).toMatchObject({ parkedWrites: 0 });
+        expect(await bed!.driver.store.check()).toMatchObject({ problems: [] });
+        await bed!.driver.operate('detach', 'other');
+      },
+      LIMIT_MS,
+    );
+  });
+});
+
+async function runLocal(flags: Readonly<Record<string, string | null>>): Promise<CommandResult> {
+  const parameters = Object.entries(flags).flatMap(([flag, value]) => (value === null ? [] : [flag, value]));
+  return runCommand(commandPath, ['local', ...parameters], { ...programLimit, expectedStatuses: [0, 1, 2] });
+}
+
+/** What was said to people, without the log. */
+function wordsOf(errorOutput: string): string {
+  return errorOutput
+    .split('\n')
+    .filter((line) => line !== '' && !line.startsWith('{'))
+    .join('\n');
+}
+
+/** Every file below the folder but the sockets and locks of processes that ended, with a digest of what it holds. */
+function digestsOf(folder: string): Record<string, string> {
+  const entries = fs.readdirSync(folder, { recursive: true, withFileTypes: true });
+  const described = entries
+    .map((entry) => [path.relative(folder, path.join(entry.parentPath, entry.name)), entry] as const)
+    .filter(([name]) => name !== 'run' && !name.startsWith('run/'))
+    .map(([name, entry]) => [name, entry.isFile() ? digestOfRange(path.join(folder, name), 0, null) : 'no file'] as const);
+  return Object.fromEntries(described);
+}
+
+function digestOfRange(file: string, start: number, length: number | null): string {
+  const bytes = fs.readFileSync(file);
+  return createHash('sha256')
+    .update(length === null ? bytes : bytes.subarray(start, start + length))
+    .digest('hex');
+}
+
+async function digestOf(device: string, mebibytes: number): Promise<string> {
+  const copy = path.join(fs.mkdtempSync(path.join(os.tmpdir(), 'chunkstore-copy-')), 'copy');
+  try {
+    await runCommand('dd', [`if=${device}`, `of=${copy}`, 'bs=1M', `count=${mebibytes}`, 'iflag=direct'], programLimit);
+    return digestOfRange(copy, 0, null);
+  } finally {
+    fs.rmSync(path.dirname(copy), { recursive: true });
+  }
+}
+
+function emptyBut(folder: string, name: string): void {
+  removeFolder(folder);
+  fs.mkdirSync(folder);
+  fs.writeFileSync(path.join(folder, name), 'mine');
+}
+
+function remove(file: string): string {
+  fs.rmSync(file);
+  return file;
+}
+
+function removeFolder(folder: string): string {
+  fs.rmSync(folder, { recursive: true });
+  return folder;
+}
+
+function spoilHeader(file: string): void {
+  const descriptor = fs.openSync(file, 'r+');
+  fs.writeSync(descriptor, Buffer.alloc(4096, 0x5a), 0, 4096, 0);
+  fs.closeSync(descriptor);
+}
