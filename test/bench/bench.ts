@@ -51,7 +51,7 @@ const io = {
 const cutBytes = (values['cut-sizes'] ?? (full ? '1,4,16' : '1,4')).split(',').map((size) => numberOf('cut-sizes', size) * GIB);
 const samples = numberOf('samples', values.samples);
 const ioPoolBytes = parts.includes('io') ? ioPoolBytesOf(io.sizeBytes) : GIB;
-const cutPoolBytes = cutPoolBytesOf(Math.max(...cutBytes));
+const cutPoolBytes = cutPoolBytesOf(cutBytes);
 
 function numberOf(name: string, text: string): number {
   const value = Number(text);
@@ -102,9 +102,7 @@ async function measureAll(guarded: Guarded, measured: Measured): Promise<void> {
   }
   if (parts.includes('cuts')) {
     const driver = await guarded.startDriver({ name: 'cuts', size: mebibytes(cutPoolBytes) });
-    for (const volumeBytes of cutBytes) {
-      measured.cuts = [...measured.cuts, ...(await measureCuts(driver, { volumeBytes, samples, signal: guarded.signal }, progress))];
-    }
+    measured.cuts = await measureCuts(driver, { volumeBytes: cutBytes, samples, signal: guarded.signal }, progress);
     await guarded.stopDriver(driver);
   }
 }

@@ -7,7 +7,7 @@ import fs from 'node:fs/promises';
 import { blockCapability, publishVolume, unpublishVolume } from '../support/csi-volume.ts';
 import type { LocalDriver } from '../support/local-driver.ts';
 import { fill } from './fio.ts';
-import { publishBlockVolume, untilFree } from './random-io.ts';
+import { publishBlockVolume } from './random-io.ts';
 import { median, timed } from './statistics.ts';
 
 const GIB = 2 ** 30;
@@ -31,60 +31,77 @@ export interface CutResult {
 }
 
 export interface CutOptions {
-  readonly volumeBytes: number;
+  readonly volumeBytes: readonly number[];
   readonly samples: number;
   readonly signal: AbortSignal;
+}
+
+interface Subject {
+  readonly volumeBytes: number;
+  readonly name: string;
+  readonly volumeId: string;
+  /** Taken when the volume was full; reverts go back to it. */
+  readonly firstId: string;
+  readonly times: ReadonlyMap<Operation, number[]>;
 }
 
 /** Random blocks that are written before each cut. */
 const dirtyBlocks = 64;
 const blockBytes = 4096;
 
-/** What a pool must hold for volumes up to this size. */
-export function poolBytesOf(volumeBytes: number): number {
-  return volumeBytes + Math.ceil(volumeBytes / 16) + GIB;
+/** What a pool must hold for volumes of these sizes, all at once. */
+export function poolBytesOf(volumeBytes: readonly number[]): number {
+  const sum = volumeBytes.reduce((total, bytes) => total + bytes, 0);
+  return sum + Math.ceil(sum / 16) + GIB;
 }
 
+/** The sizes take turns, so that whatever else the machine does hits all of them. */
 export async function measureCuts(driver: LocalDriver, options: CutOptions, progress: (line: string) => void): Promise<CutResult[]> {
-  const { volumeBytes, samples, signal } = options;
+  const { samples, signal } = options;
+  const subjects: Subject[] = [];
+  for (const volumeBytes of options.volumeBytes) subjects.push(await makeSubject(driver, { volumeBytes, signal }, progress));
+  progress(`${samples} snapshots, clones and reverts of each`);
+  for (let sample = 0; sample < samples; sample += 1) {
+    for (const subject of subjects) {
+      signal.throwIfAborted();
+      await dirty(driver, subject);
+      await cutOnce(driver, subject, sample);
+    }
+  }
+  return subjects.flatMap(({ volumeBytes, times }) =>
+    operations.map((operation) => {
+      const list = times.get(operation)!;
+      return { operation, volumeBytes, medianMs: median(list), worstMs: Math.max(...list) };
+    }),
+  );
+}
+
+async function makeSubject(
+  driver: LocalDriver,
+  options: { readonly volumeBytes: number; readonly signal: AbortSignal },
+  progress: (line: string) => void,
+): Promise<Subject> {
+  const { volumeBytes, signal } = options;
   const size = `${volumeBytes / GIB} GiB`;
   const name = `cuts-${volumeBytes / GIB}`;
   progress(`writing a volume of ${size} in random blocks of 4 KiB`);
-  const startMs = performance.now();
   const published = await publishBlockVolume(driver, { name, sizeBytes: volumeBytes });
-  await fill(published.targetPath, { sizeBytes: volumeBytes, order: 'random' });
+  const writtenMs = await timed(() => fill(published.targetPath, { sizeBytes: volumeBytes, order: 'random', signal }));
+  progress(`written in ${Math.round(writtenMs / 1000)} s`);
   await unpublishVolume(driver, published);
   const { volumeId } = published;
-  progress(`${samples} snapshots, clones and reverts of ${size} (it was written in ${Math.round((performance.now() - startMs) / 1000)} s)`);
-  const first = await driver.store.createSnapshot({ name: `${name}-first`, sourceVolumeId: volumeId, attributes: {} });
-  const times = new Map<Operation, number[]>(operations.map((operation) => [operation, []]));
-  for (let sample = 0; sample < samples; sample += 1) {
-    signal.throwIfAborted();
-    await dirty(driver, { volumeId, name, volumeBytes });
-    await cutOnce(driver, { volumeId, firstId: first.snapshot.id, name: `${name}-${sample}` }, (operation, timeMs) =>
-      times.get(operation)!.push(timeMs),
-    );
-  }
-  await driver.store.deleteSnapshot(first.snapshot.id);
-  await driver.store.deleteVolume(volumeId);
-  await untilFree(driver, signal);
-  return operations.map((operation) => {
-    const list = times.get(operation)!;
-    return { operation, volumeBytes, medianMs: median(list), worstMs: Math.max(...list) };
-  });
+  const { snapshot } = await driver.store.createSnapshot({ name: `${name}-first`, sourceVolumeId: volumeId, attributes: {} });
+  return { volumeBytes, name, volumeId, firstId: snapshot.id, times: new Map(operations.map((operation) => [operation, []])) };
 }
 
 /** One of each. What it makes it also deletes, so that each sample finds the same pool. */
-async function cutOnce(
-  driver: LocalDriver,
-  subject: { readonly volumeId: string; readonly firstId: string; readonly name: string },
-  record: (operation: Operation, timeMs: number) => void,
-): Promise<void> {
+async function cutOnce(driver: LocalDriver, subject: Subject, sample: number): Promise<void> {
   const { store } = driver;
-  const { volumeId, firstId, name } = subject;
+  const { volumeId, firstId, times } = subject;
+  const name = `${subject.name}-${sample}`;
   const measured = async <Answer>(operation: Operation, call: () => Promise<Answer>): Promise<Answer> => {
     const answers: Answer[] = [];
-    record(operation, await timed(async () => answers.push(await call())));
+    times.get(operation)!.push(await timed(async () => answers.push(await call())));
     return answers[0]!;
   };
   const clone = (kind: 'snapshot' | 'volume', id: string, cloneName: string) => () =>
@@ -99,11 +116,8 @@ async function cutOnce(
   for (const { id } of [snapshot, reverted.safety!]) await measured('delete a snapshot', () => store.deleteSnapshot(id));
 }
 
-async function dirty(
-  driver: LocalDriver,
-  volume: { readonly volumeId: string; readonly name: string; readonly volumeBytes: number },
-): Promise<void> {
-  const published = await publishVolume(driver, { ...volume, capability: blockCapability });
+async function dirty(driver: LocalDriver, volume: Subject): Promise<void> {
+  const published = await publishVolume(driver, { volumeId: volume.volumeId, name: volume.name, capability: blockCapability });
   const device = await fs.open(published.targetPath, 'r+');
   try {
     const blocks = volume.volumeBytes / blockBytes;

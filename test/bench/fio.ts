@@ -1,4 +1,7 @@
 /** Loads of fio on block devices, and the device that ours are held against: a kernel loop device over a plain file. */
+import { execFile } from 'node:child_process';
+import { setTimeout as delay } from 'node:timers/promises';
+import { promisify } from 'node:util';
 import { runCommand } from '../../src/util/exec.ts';
 
 export interface Load {
@@ -32,16 +35,17 @@ export interface Figures {
 
 /** What is beyond the run time of a load: fio starts, stops and sums up. */
 const marginMs = 60_000;
+/** How long a killed fio may take to end. */
+const endLimitMs = 10_000;
 const fillLimitMs = 30 * 60_000;
 
 /** Runs a load on a device for that time; direct I/O. */
 export async function measure(
   devicePath: string,
   load: Load,
-  options: { readonly sizeBytes: number; readonly seconds: number; readonly more?: readonly string[] },
+  options: { readonly sizeBytes: number; readonly seconds: number; readonly signal?: AbortSignal; readonly more?: readonly string[] },
 ): Promise<Figures> {
-  const { output } = await runCommand(
-    'fio',
+  const output = await fio(
     [
       ...commonParameters(devicePath, options.sizeBytes),
       `--rw=${load.pattern}`,
@@ -54,7 +58,7 @@ export async function measure(
       '--output-format=json',
       ...(options.more ?? []),
     ],
-    { timeoutMs: options.seconds * 1000 + marginMs },
+    { timeoutMs: options.seconds * 1000 + marginMs, signal: options.signal },
   );
   return figuresOf(output);
 }
@@ -62,11 +66,11 @@ export async function measure(
 /** Writes every byte of a device or file once: in random blocks of 4 KiB, or in order. */
 export async function fill(
   target: string,
-  options: { readonly sizeBytes: number; readonly order: 'random' | 'sequential' },
+  options: { readonly sizeBytes: number; readonly order: 'random' | 'sequential'; readonly signal?: AbortSignal },
 ): Promise<void> {
   const random = options.order === 'random';
   const how = random ? ['--rw=randwrite', '--bs=4k', '--iodepth=64'] : ['--rw=write', '--bs=1M', '--iodepth=8'];
-  await runCommand('fio', [...commonParameters(target, options.sizeBytes), ...how, '--end_fsync=1'], { timeoutMs: fillLimitMs });
+  await fio([...commonParameters(target, options.sizeBytes), ...how, '--end_fsync=1'], { timeoutMs: fillLimitMs, signal: options.signal });
 }
 
 /** Sets up a loop device over a file as ours are: direct I/O and 4 KiB sectors. Answers its path. */
@@ -81,8 +85,26 @@ export async function takeDownPlainLoop(devicePath: string): Promise<void> {
   await runCommand('losetup', ['--detach', devicePath], { timeoutMs: marginMs });
 }
 
+/** Runs fio and answers what it printed. An interruption ends it at once; it has no other processes, with `--thread`. */
+async function fio(
+  parameters: readonly string[],
+  options: { readonly timeoutMs: number; readonly signal: AbortSignal | undefined },
+): Promise<string> {
+  const { timeoutMs, signal } = options;
+  const limits = { timeout: timeoutMs, killSignal: 'SIGKILL', maxBuffer: 16 * MIB, ...(signal === undefined ? {} : { signal }) } as const;
+  const running = promisify(execFile)('fio', parameters, limits);
+  const closed = new Promise((resolve) => running.child.once('close', resolve));
+  try {
+    return (await running).stdout;
+  } catch (error) {
+    // What it had open is free once it has ended.
+    await Promise.race([closed, delay(endLimitMs)]);
+    throw error;
+  }
+}
+
 function commonParameters(target: string, sizeBytes: number): string[] {
-  return ['--name=bench', `--filename=${target}`, '--direct=1', '--ioengine=libaio', `--size=${sizeBytes}`];
+  return ['--name=bench', `--filename=${target}`, '--direct=1', '--ioengine=libaio', '--thread', `--size=${sizeBytes}`];
 }
 
 interface Side {

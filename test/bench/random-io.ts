@@ -67,7 +67,7 @@ export async function measureIo(
   const run = async (load: Load, device: Device): Promise<void> => {
     guarded.signal.throwIfAborted();
     const key = `${load.name} ${device.subject}`;
-    const figures = await measure(device.path, load, options);
+    const figures = await measure(device.path, load, { ...options, signal: guarded.signal });
     samples.set(key, [...(samples.get(key) ?? []), figures]);
     await delay(restMs);
   };
@@ -91,14 +91,14 @@ async function usePool(guarded: Guarded, driver: LocalDriver, options: IoOptions
   const sizeBytes = poolBytesOf(options.sizeBytes) - unusedBytes;
   progress('writing the space of the pool once');
   const published = await publishBlockVolume(driver, { name: 'all', sizeBytes });
-  await fill(published.targetPath, { sizeBytes, order: 'sequential' });
+  await fill(published.targetPath, { sizeBytes, order: 'sequential', signal: guarded.signal });
   await unpublishVolume(driver, published);
   await driver.csi.controller.deleteVolume({ volumeId: published.volumeId });
   await untilFree(driver, guarded.signal);
 }
 
 /** Deleted space comes back in the background; whoever comes next needs it. */
-export async function untilFree(driver: LocalDriver, signal: AbortSignal): Promise<void> {
+async function untilFree(driver: LocalDriver, signal: AbortSignal): Promise<void> {
   const deadline = performance.now() + freeLimitMs;
   while ((await driver.store.getPool()).usedBytes > 0) {
     signal.throwIfAborted();
@@ -111,7 +111,7 @@ async function makeDevices(guarded: Guarded, driver: LocalDriver, options: IoOpt
   const { sizeBytes } = options;
   progress('writing a plain file for the loop device');
   const file = path.join(guarded.folder, 'plain');
-  await fill(file, { sizeBytes, order: 'sequential' });
+  await fill(file, { sizeBytes, order: 'sequential', signal: guarded.signal });
   const loop = await setUpPlainLoop(file);
   guarded.atEnd(async () => {
     await takeDownPlainLoop(loop);
@@ -122,11 +122,11 @@ async function makeDevices(guarded: Guarded, driver: LocalDriver, options: IoOpt
     guarded.signal.throwIfAborted();
     progress(`writing the volume for "${subject}"`);
     const published = await publishBlockVolume(driver, { name: subject.replace(' ', '-'), sizeBytes });
-    await fill(published.targetPath, { sizeBytes, order: 'sequential' });
+    await fill(published.targetPath, { sizeBytes, order: 'sequential', signal: guarded.signal });
     devices.push({ subject, path: published.targetPath, published });
   }
   progress(`taking ${snapshotsBehind} snapshots under writes`);
-  await age(devices[3]!, driver, options);
+  await age(devices[3]!, driver, { sizeBytes, signal: guarded.signal });
   return devices;
 }
 
@@ -144,16 +144,18 @@ export async function publishBlockVolume(
   return publishVolume(driver, { volumeId: volume.volumeId, name: options.name, capability: blockCapability });
 }
 
-async function age(device: Device, driver: LocalDriver, options: IoOptions): Promise<void> {
+async function age(
+  device: Device,
+  driver: LocalDriver,
+  options: { readonly sizeBytes: number; readonly signal: AbortSignal },
+): Promise<void> {
   const volumeId = device.published!.volumeId;
   const load: Load = { ...randomLoads[0]!, depth: 4 };
-  const writing = measure(device.path, load, {
-    sizeBytes: options.sizeBytes,
-    seconds: agingSeconds,
-    more: [`--rate_iops=${writesPerSecond}`],
-  });
+  const more = [`--rate_iops=${writesPerSecond}`];
+  const writing = measure(device.path, load, { ...options, seconds: agingSeconds, more });
   const cutting = (async (): Promise<void> => {
     for (let index = 0; index < snapshotsBehind; index += 1) {
+      options.signal.throwIfAborted();
       await driver.store.createSnapshot({ name: `behind-${index}`, sourceVolumeId: volumeId, attributes: {} });
       await delay(betweenSnapshotsMs);
     }
