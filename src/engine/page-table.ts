@@ -190,7 +190,8 @@ export class PageTable {
     if (page !== undefined) page.references = left;
     else if (left === 1) this.#awayReferences.delete(number);
     else this.#awayReferences.set(number, left);
-    if (left === 0) this.dropped.push({ number, sequence });
+    // The last drop to be processed need not be the one with the last record.
+    if (left === 0) this.dropped.push({ number, sequence: page?.shedSequence ?? this.#awayShed.get(number)!.sequence });
   }
 
   /** The page is about to be changed in place. */

@@ -209,7 +209,8 @@ export class Slots {
   }
 
   #toLimbo(slot: number, sequence: number): void {
-    this.#lastLimboSequence = Math.max(this.#lastLimboSequence, sequence);
+    // Drops are not processed in the order of their records: an earlier one of this slot may have the later record.
+    this.#lastLimboSequence = Math.max(this.#lastLimboSequence, this.#lastShedSequence, sequence);
     this.#limboSlots.push(slot);
     this.#limboSequences.push(this.#lastLimboSequence);
     this.#limboStamps.push(this.#options.stampNow());

@@ -501,6 +501,27 @@ describe('a record log that wraps in the middle of a record', () => {
   });
 });
 
+describe('a slot whose owners let go in one order and are taken apart in the other', () => {
+  test('is not reused before the last record of the two is durable', () => {
+    const pool = poolWith(2, 'b', 'c');
+    done(pool, pool.write('b', 0, 1));
+    done(pool, pool.snapshot('r', 'b'));
+    done(pool, pool.write('b', 4, 2)); // b has a leaf of its own now, and shares the slot of chunk 0 with r
+    pool.backgroundStops = true; // nothing is taken apart yet
+    done(pool, pool.delete('b'));
+    pool.hold = isSync('log');
+    const gone = pool.delete('r');
+    pool.detach('r');
+    pool.backgroundStops = false;
+    pool.settle();
+    for (const chunk of [0, 1, 2]) pool.write('c', chunk * 4, 9);
+    pool.settle();
+    expect(gone.answered).toBe(false);
+    pool.powerLossAndStart({ data: 'keep', log: 'lose', metadata: 'lose' });
+    expect(pool.read('r', 0)).toBe(1);
+  });
+});
+
 describe('control calls at once', () => {
   test('that give the same name make one object', () => {
     const pool = poolWith(6, 'a');

@@ -32,6 +32,13 @@ describe('the history of a granule', () => {
     expect(values(history)).toEqual([2]);
   });
 
+  test('that shows a write which ended in an error still knows what a power loss may bring back', () => {
+    const history = new GranuleHistory([newEntry(7, -1, -1, true)]);
+    history.add({ ...newEntry(1, 10, 20), uncertain: true });
+    history.observed(1);
+    expect(history.afterPowerLoss()).toEqual([7, 1]);
+  });
+
   test('a flush makes durable what was answered when it was asked for, and nothing later', () => {
     const history = start();
     history.add(newEntry(1, 10, 20));

@@ -60,7 +60,7 @@ export class GranuleHistory {
     const kept = current.find((entry) => entry.value === value);
     for (const entry of current) {
       if (entry === kept || entry.answered === Infinity) continue;
-      if (entry.alternative) this.#entries = this.#entries.filter((other) => other !== entry);
+      if (entry.alternative && kept?.alternative) this.#entries = this.#entries.filter((other) => other !== entry);
       else if (!entry.uncertain) entry.hidden = true;
     }
   }
