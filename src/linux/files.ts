@@ -97,6 +97,11 @@ export async function lock(descriptor: number, options: TimeLimit): Promise<bool
   }
 }
 
+/** Gives the lock of an open file back at once, whoever else still refers to that file: for a holder whose I/O is over. */
+export function unlock(descriptor: number): void {
+  systemCall('flock', descriptor, lockRelease);
+}
+
 /** Makes the file's data durable, and what is needed to read it. */
 export async function syncData(descriptor: number, options: TimeLimit): Promise<void> {
   await systemCallAsync('fdatasync', [descriptor], { purpose: 'sync data', timeoutMs: options.timeoutMs, descriptors: [descriptor] });
@@ -190,6 +195,7 @@ const closeOnExec = 0o2000000; // O_CLOEXEC
 const currentFolder = -100; // AT_FDCWD
 const lockExclusive = 2; // LOCK_EX
 const lockNonBlocking = 4; // LOCK_NB
+const lockRelease = 8; // LOCK_UN
 const lockPollMs = 10;
 const getDescriptorFlags = 1; // F_GETFD
 const badDescriptor = 9; // EBADF

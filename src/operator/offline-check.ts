@@ -25,27 +25,25 @@ export async function runOfflineCheck(config: Config, log: Logger): Promise<void
   if (identity === null) throw new StoreError('not-found', `there is no pool in ${folder}`);
   await refuseKeptMemory(folder, identity.id);
   const pool = await openPool(folder, { sizeBytes: null, lockWaitMs: 0, check: checkHeader });
-  try {
-    const layout = memoryLayout();
-    const memory = SharedMemory.create({ name: 'chunkstore-check', sizeBytes: layout.totalBytes });
-    const data = await DataThreadClient.start({
-      pool,
-      memoryDescriptor: memory.descriptor,
-      memory: layout,
-      parkTimeoutMs: PARK_TIMEOUT_MS,
-      died: (error) => {
-        throw error;
-      },
-      failed: (reason) => log.error({ reason }, 'the disk failed'),
-      warned: (warning) => log.debug(warning),
-    });
-    await data.recover([]);
-    const report = await data.call({ kind: 'check' });
-    await data.stop();
-    printCheck(config, report);
-  } finally {
-    closePool(pool);
-  }
+  const layout = memoryLayout();
+  const memory = SharedMemory.create({ name: 'chunkstore-check', sizeBytes: layout.totalBytes });
+  const data = await DataThreadClient.start({
+    pool,
+    memoryDescriptor: memory.descriptor,
+    memory: layout,
+    parkTimeoutMs: PARK_TIMEOUT_MS,
+    died: (error) => {
+      throw error;
+    },
+    failed: (reason) => log.error({ reason }, 'the disk failed'),
+    warned: (warning) => log.debug(warning),
+  });
+  await data.recover([]);
+  const report = await data.call({ kind: 'check' });
+  await data.stop();
+  // After a failure there may be I/O under way: then the end of this process gives the pool back.
+  closePool(pool);
+  printCheck(config, report);
 }
 
 /** Acknowledged writes of a store that died are in memory that its keeper holds; recovering without it would lose them. */

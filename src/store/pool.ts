@@ -9,7 +9,7 @@
  */
 import fs from 'node:fs';
 import path from 'node:path';
-import { Allocation, allocate, closeDescriptor, lock, openDirect, syncData } from '../linux/files.ts';
+import { Allocation, allocate, closeDescriptor, lock, openDirect, syncData, unlock } from '../linux/files.ts';
 import { assert } from '../util/assert.ts';
 import { StoreError } from '../util/errors.ts';
 import type { ObjectId } from '../engine/control.ts';
@@ -130,10 +130,16 @@ export async function openPool(
   return { ...pool, dataBytes: wantedBytes };
 }
 
-/** Gives the locks back, once the disk's writes are over. */
+/**
+ * Gives the locks back, so that the next process has them at once: an io_uring that was closed keeps its files for a
+ * while (tried: seconds, on a busy machine). The caller's I/O must be over; whoever cannot promise that leaves it to the
+ * end of the process.
+ */
 export function closePool(pool: PoolFolder): void {
-  closeDescriptor(pool.logDescriptor);
-  closeDescriptor(pool.dataDescriptor);
+  for (const descriptor of [pool.logDescriptor, pool.dataDescriptor]) {
+    unlock(descriptor);
+    closeDescriptor(descriptor);
+  }
 }
 
 async function lockFiles(folder: string, identity: PoolIdentity, options: { readonly waitMs: number }): Promise<PoolFolder> {

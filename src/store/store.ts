@@ -54,8 +54,11 @@ export interface RunningStore {
 }
 
 const DEFAULT_CHUNK_SIZE_BYTES = 65536;
-/** Within a hand-over or after a death the predecessor's last writes are waited for; otherwise a pool in use is an error. */
-const LOCK_WAIT_MS = { successor: 60_000, other: 2_000 };
+/**
+ * Within a hand-over or after a death the predecessor's last writes are waited for; otherwise a pool in use is an error,
+ * though not before the kernel has had the time to clear up after a process that was killed together with its keeper.
+ */
+const LOCK_WAIT_MS = { successor: 60_000, other: 10_000 };
 
 export async function startStore(options: StoreOptions): Promise<RunningStore> {
   const { log } = options;

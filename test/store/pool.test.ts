@@ -3,6 +3,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { duplicateDescriptor } from '../../src/linux/duplicate.ts';
 import { closePool, createPool, openPool, readPoolIdentity } from '../../src/store/pool.ts';
 
 const MIB = 1 << 20;
@@ -80,6 +81,16 @@ describe('pool folder', () => {
     await expect(open()).rejects.toMatchObject({ code: 'in-use', message: expect.stringContaining('another process') });
     closePool(pool);
     closePool(await open());
+  });
+
+  test('is free as soon as it is closed, whoever else still refers to its files', async () => {
+    await create();
+    const pool = await open();
+    // As the kernel does for an io_uring that was closed.
+    const copies = [duplicateDescriptor(pool.dataDescriptor), duplicateDescriptor(pool.logDescriptor)];
+    closePool(pool);
+    closePool(await open());
+    for (const copy of copies) fs.closeSync(copy);
   });
 
   test.each<[string, string, () => void]>([
