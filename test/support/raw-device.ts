@@ -32,6 +32,8 @@ export class RawDevice {
   }
 
   async write(offsetBytes: number, bytes: Uint8Array): Promise<void> {
+    // What begins inside and ends outside the kernel cuts short, as it would for a file: nothing that a device decides.
+    if (offsetBytes < this.sizeBytes) this.#requireInside(offsetBytes, bytes.length);
     const aligned = new Structure(bytes.length, { alignmentBytes });
     aligned.bytes.set(bytes);
     const { bytesWritten } = await this.#file.write(aligned.bytes, 0, bytes.length, offsetBytes);
@@ -41,7 +43,7 @@ export class RawDevice {
   /** Discard and write-zeroes in turns: both must read as zeros. */
   async zero(offsetBytes: number, lengthBytes: number): Promise<void> {
     // The program cuts such a range short without a word.
-    if (offsetBytes + lengthBytes > this.sizeBytes) throw new Error(`${lengthBytes} bytes at ${offsetBytes} lie outside the device`);
+    this.#requireInside(offsetBytes, lengthBytes);
     this.#discards += 1;
     const form = this.#discards % 2 === 0 ? ['--zeroout'] : [];
     const range = ['--offset', String(offsetBytes), '--length', String(lengthBytes)];
@@ -54,5 +56,9 @@ export class RawDevice {
 
   async close(): Promise<void> {
     await this.#file.close();
+  }
+
+  #requireInside(offsetBytes: number, lengthBytes: number): void {
+    if (offsetBytes + lengthBytes > this.sizeBytes) throw new Error(`${lengthBytes} bytes at ${offsetBytes} lie outside the device`);
   }
 }
