@@ -217,6 +217,8 @@ export class PageTable {
    */
   droppedNumbers(): number[] {
     const suspects = new Set([...this.dropped.map(({ number }) => number), ...this.#dismantling]);
+    // What a walk alone holds any more is dropped when the walk is over, or was when a crash comes first.
+    for (const [number, pins] of this.#pins) if (this.references(number) === pins) suspects.add(number);
     if (this.#changes === null) return [...suspects];
     for (const number of this.#droppedBefore) suspects.add(number);
     for (const [number, change] of this.#changes) if (change < 0) suspects.add(number);
