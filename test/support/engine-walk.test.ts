@@ -39,7 +39,7 @@ describe('random walks', () => {
   ])('find the planted bug: %s', (bug) => {
     const planted = subject(bug);
     let failure = null;
-    for (let seed = 1; seed <= 60 && !failure; seed += 1) failure = randomWalk(planted, seed, 120).failure;
+    for (let seed = 1; seed <= 200 && !failure; seed += 1) failure = randomWalk(planted, seed, 120).failure;
     expect(failure).not.toBeNull();
     const shortest = shrink(planted, failure!, 5_000);
     expect(shortest.trace.actions.length).toBeLessThanOrEqual(failure!.trace.actions.length);

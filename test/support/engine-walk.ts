@@ -693,6 +693,8 @@ export class EngineWalk {
       world.advanceClock(this.#options.parkTimeoutMs);
       this.#settle();
     }
+    // What becomes durable by the delete must not let others be merged at the same time.
+    this.#callNow({ kind: 'checkpoint' });
     this.#settle();
     const before = this.#callNow({ kind: 'pool' }) as PoolInfo;
     const usage = this.#callNow({ kind: 'usage', id: object.id }) as Usage;

@@ -278,9 +278,14 @@ export class ReferenceEngine implements EngineUnderTest {
         const answer: ObjectAnswer = { object: volume.info, existed: false, safety: safety?.info ?? null };
         if (this.#bug !== 'revertsHalf') return commit(changes, answer);
         const half = changes.length - Math.ceil(restored.length / 2);
-        this.#ports.metadata.commit(changes.slice(0, half), () => commit(changes.slice(half), answer));
+        this.#slowly(changes.slice(0, half), 20, () => commit(changes.slice(half), answer));
       });
     });
+  }
+
+  /** A commit, and a while in which much can happen. */
+  #slowly(changes: readonly MetadataChange[], commits: number, done: () => void): void {
+    this.#ports.metadata.commit(changes, () => (commits > 0 ? this.#slowly([], commits - 1, done) : done()));
   }
 
   #add(

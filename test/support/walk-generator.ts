@@ -29,7 +29,7 @@ export interface WalkTemper {
 }
 
 const requestWeights = { write: 34, zero: 9, read: 6, flush: 10 };
-const controlWeights = { create: 5, snapshot: 8, clone: 5, revert: 4, delete: 6, resize: 2, retry: 3, detach: 2, wrong: 1.5 };
+const controlWeights = { create: 5, snapshot: 8, clone: 5, revert: 6, delete: 6, resize: 2, retry: 3, detach: 2, wrong: 1.5 };
 const otherWeights = { check: 1.5, checkpoint: 3, space: 1, verify: 1, settle: 4, wait: 1, fault: 0.7 };
 
 export function drawAction(random: SeededRandom, view: WalkView, temper: WalkTemper, n: number): Action {
@@ -46,7 +46,9 @@ function drawBody(random: SeededRandom, view: WalkView, temper: WalkTemper): Act
   const crashWeights = { kill: 1.5 * often, killInside: 2 * often, power: 2.5 * often, stop: 0.5 * often };
   const volumes = view.objects.filter((object) => object.kind === 'volume');
   const kind =
-    volumes.length === 0 ? 'create' : random.weighted({ ...requestWeights, ...controlWeights, ...otherWeights, ...crashWeights });
+    volumes.length === 0
+      ? random.pick(['create', 'settle'] as const)
+      : random.weighted({ ...requestWeights, ...controlWeights, ...otherWeights, ...crashWeights });
   const snapshots = view.objects.filter((object) => object.kind === 'snapshot');
   switch (kind) {
     case 'write':
@@ -56,13 +58,13 @@ function drawBody(random: SeededRandom, view: WalkView, temper: WalkTemper): Act
     case 'flush':
       return { do: 'flush', on: random.pick(volumes).name };
     case 'create':
-      return { do: 'create', on: random.pick(volumeNames), size: drawSize(random, temper) };
+      return { do: 'create', on: freeName(random, view, volumeNames), size: drawSize(random, temper) };
     case 'snapshot':
-      return { do: 'snapshot', on: random.pick(snapshotNames), from: random.pick(volumes).name };
+      return { do: 'snapshot', on: freeName(random, view, snapshotNames), from: random.pick(volumes).name };
     case 'clone':
       return {
         do: 'clone',
-        on: random.pick(volumeNames),
+        on: freeName(random, view, volumeNames),
         from: random.pick(view.objects).name,
         grow: random.chance(0.2) ? random.pick([65_536, 1_048_576]) : 0,
       };
@@ -118,6 +120,12 @@ function drawBody(random: SeededRandom, view: WalkView, temper: WalkTemper): Act
     case 'settle':
       return { do: 'settle' };
   }
+}
+
+/** A name that no object has, if there is one. */
+function freeName(random: SeededRandom, view: WalkView, names: readonly string[]): string {
+  const free = names.filter((name) => !view.objects.some((object) => object.name === name));
+  return random.pick(free.length > 0 ? free : names);
 }
 
 function drawSize(random: SeededRandom, temper: WalkTemper): number {
