@@ -13,7 +13,7 @@ import { granuleBytes } from './stamped-content.ts';
 import { Violation } from './violation.ts';
 import type { Action, WrongCall } from './walk-actions.ts';
 import type { WalkView } from './walk-generator.ts';
-import { windowsOf } from './walk-windows.ts';
+import { windowsOf, type Window } from './walk-windows.ts';
 
 export interface EngineWalkOptions {
   readonly world: SimulatedWorld;
@@ -596,7 +596,7 @@ export class EngineWalk {
       if (this.#isBusy(object.name) || this.model.objects.get(object.id) !== object || object.existence === 'going') continue;
       const wasAttached = world.frontEnd.isAttached(object.id);
       if (!this.#attach(object)) return;
-      for (const window of windowsOf(object.sizeBytes, this.#options.chunkSizeBytes)) {
+      for (const window of this.#followed(object)) {
         for (const [start, end] of this.#quietRanges(object.id, window.start, window.end)) {
           for (let at = start; at < end; at += this.#options.maximumGranules) {
             this.#waitUntil(() => world.frontEnd.canSubmit || !world.alive, 'a free request');
@@ -615,6 +615,19 @@ export class EngineWalk {
       if (!world.alive) return;
     }
     this.model.finishVerification();
+  }
+
+  /** The windows of an object, and what was written outside of them when it was smaller. */
+  #followed(object: ModelObject): Window[] {
+    const windows = windowsOf(object.sizeBytes, this.#options.chunkSizeBytes);
+    const outside: Window[] = [];
+    for (const granule of [...object.granules.keys()].sort((left, right) => left - right)) {
+      if (windows.some((window) => granule >= window.start && granule < window.end) || granule >= object.sizeBytes / granuleBytes) continue;
+      const last = outside[outside.length - 1];
+      if (last && last.end === granule) outside[outside.length - 1] = { start: last.start, end: granule + 1 };
+      else outside.push({ start: granule, end: granule + 1 });
+    }
+    return [...windows, ...outside];
   }
 
   /** Parts of a range without a change under way: reads wait for those, and a parked write may wait for ever. */
