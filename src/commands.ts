@@ -54,6 +54,13 @@ const fullPoolWait: Flag = {
   initial: '60',
   help: 'how long a write waits for room in a full pool before it fails',
 };
+const prewrite: Flag = {
+  name: 'prewrite',
+  value: 'on|off',
+  choices: ['on', 'off'],
+  initial: 'on',
+  help: 'write zeros once into new space while nothing else is to do: first writes are about twice as fast there',
+};
 const stopWait: Flag = {
   name: 'stop-wait',
   value: 'SECONDS',
@@ -76,7 +83,7 @@ const commands = {
     kind: 'role',
     help: 'Run all roles on this machine, with CSI on one socket.',
     more: 'Prints a line with "ready" and the endpoint once it serves. SIGTERM ends it, unless something is still mounted.',
-    flags: [state(true), size, chunkSize, endpoint('the CSI socket'), node, ratio, fullPoolWait, stopWait],
+    flags: [state(true), size, chunkSize, endpoint('the CSI socket'), node, ratio, fullPoolWait, prewrite, stopWait],
   },
   controller: {
     kind: 'role',
@@ -113,6 +120,7 @@ const commands = {
       keeper,
       ratio,
       fullPoolWait,
+      prewrite,
     ],
   },
   keeper: {

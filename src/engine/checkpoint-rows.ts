@@ -21,6 +21,8 @@ export interface PoolRow {
   readonly life: string;
   /** Free slots that can be taken before the count after a start is over. */
   readonly reserve: readonly number[];
+  /** Slots below this number were written at least once. */
+  readonly prewrittenSlots: number;
   /** Pages that nobody refers to and that were not taken apart yet: they still hold references. */
   readonly dropped: readonly number[];
 }

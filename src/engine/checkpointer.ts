@@ -99,6 +99,7 @@ export class Checkpointer {
       nextPageNumber: pages.nextNumber,
       life: state.life,
       reserve: slots.nameReserve(RESERVE_SLOTS),
+      prewrittenSlots: state.prewrittenSlots,
       dropped: pages.droppedNumbers(),
     });
     changes.push({ table: 'pool', key: 0, value: pool });

@@ -99,6 +99,8 @@ export interface PoolInfo {
   readonly snapshots: number;
   /** The background count after a start is over. */
   readonly counted: boolean;
+  /** Space that was written at least once, or taken by writes: first writes to the rest cost the file system below more. */
+  readonly prewrittenBytes: number;
   /** Writes that wait because no slot is free. */
   readonly parkedWrites: number;
   readonly sequence: number;

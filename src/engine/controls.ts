@@ -204,6 +204,7 @@ export class Controls {
       volumes,
       snapshots: objects.size - volumes,
       counted: slots.counted,
+      prewrittenBytes: Math.min(total, state.prewrittenSlots) * geometry.chunkSizeBytes,
       parkedWrites: requests.parkedWrites,
       sequence: journal.sequence,
       durableSequence: durability.durable,

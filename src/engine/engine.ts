@@ -23,6 +23,7 @@ import type { Walker } from './inspector.ts';
 import { Journal } from './journal.ts';
 import { engineMemoryLayout } from './memory-layout.ts';
 import { Merger } from './merger.ts';
+import { Prewriter } from './prewriter.ts';
 import { Objects, type StoredObject, StoredObject as ObjectOfPool } from './objects.ts';
 import { PageTable } from './page-table.ts';
 import { Flights } from './part-lists.ts';
@@ -54,6 +55,8 @@ export interface EngineOptions {
   readonly checkpointAgeMs: number;
   /** A checkpoint is written when this many pages are dirty. */
   readonly checkpointPages: number;
+  /** Write zeros ahead into slots that were never written, when there is nothing else to do. */
+  readonly prewrite: boolean;
   /** A sync or the metadata failed: the pool serves reads only from now on. Called once. */
   readonly failed: (error: Error) => void;
 }
@@ -75,6 +78,7 @@ export class Engine {
     readonly checkpointer: Checkpointer;
     readonly dismantler: Dismantler;
     readonly merger: Merger;
+    readonly prewriter: Prewriter | null;
   } | null = null;
   readonly #calls = new DiskCalls();
   #counter: Counter | null = null;
@@ -173,12 +177,14 @@ export class Engine {
   /** One slice of background work, well below a millisecond; true when there is more to do at once. */
   background(): boolean {
     if (this.#parts === null) return false;
-    const { checkpointer, dismantler, merger } = this.#parts;
+    const { checkpointer, dismantler, merger, prewriter } = this.#parts;
     let more = checkpointer.step();
     if (this.#counter !== null) more = this.#counter.step() || more;
     more = dismantler.step() || more;
     more = this.#walkOn() || more;
-    return merger.step() || more;
+    more = merger.step() || more;
+    if (!more) prewriter?.step();
+    return more;
   }
 
   get #running() {
@@ -231,7 +237,9 @@ export class Engine {
             (cause) => this.#fail(cause),
           );
           const replayed = (failure: Error | null): void =>
-            failure === null ? this.#serve(state, row, from + layout.mergeOffset, ready) : ready(failure);
+            failure === null
+              ? this.#serve(state, row, { merge: from + layout.mergeOffset, zero: from + layout.zeroOffset }, ready)
+              : ready(failure);
           new Replay(state, row.sequence, replayed).run();
         } catch (cause) {
           ready(cause as Error);
@@ -297,11 +305,17 @@ export class Engine {
       journal,
       durability,
       life: row.life,
+      prewrittenSlots: row.prewrittenSlots,
       broken: null,
     };
   }
 
-  #serve(state: EngineState, row: PoolRow, mergeOffset: number, ready: (error: Error | null) => void): void {
+  #serve(
+    state: EngineState,
+    row: PoolRow,
+    memory: { readonly merge: number; readonly zero: number },
+    ready: (error: Error | null) => void,
+  ): void {
     const parts = new ChunkParts(this.#maximumParts(state.geometry));
     const trimmed = (): void => {
       this.#checkpointedAtMs = this.#ports.clock.nowMs();
@@ -321,7 +335,7 @@ export class Engine {
       parts,
       requests,
       firstFlight: this.#options.maximumRequests,
-      memoryOffset: mergeOffset,
+      memoryOffset: memory.merge,
       quiet: () => dismantler.idle && this.#walk === null,
     });
     const opensOf = (object: StoredObject): number => this.#devices.filter((open) => open === object).length;
@@ -334,7 +348,8 @@ export class Engine {
       walk: (make, failed) => void this.#walksWaiting.push({ make, failed }),
     });
     this.#checkpointedAtMs = this.#ports.clock.nowMs();
-    this.#parts = { state, requests, controls, checkpointer, dismantler, merger };
+    const prewriter = this.#options.prewrite ? new Prewriter(state, memory.zero, () => requests.slotsFreed()) : null;
+    this.#parts = { state, requests, controls, checkpointer, dismantler, merger, prewriter };
     this.#settle(state);
     ready(null);
   }

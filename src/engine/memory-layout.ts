@@ -10,6 +10,9 @@ export const STAGING_BYTES = 1024 * 1024;
 export const MERGE_BUFFERS = 4;
 export const MERGE_BUFFER_BYTES = 65536;
 
+/** A chunk of zeros, never written: what is written ahead into free slots. */
+export const ZERO_BYTES = 65536;
+
 export interface EngineMemoryOptions {
   /** A power of two. */
   readonly ringUnits: number;
@@ -19,6 +22,7 @@ export interface EngineMemoryLayout {
   readonly ringOffset: number;
   readonly stagingOffset: number;
   readonly mergeOffset: number;
+  readonly zeroOffset: number;
   readonly totalBytes: number;
 }
 
@@ -26,5 +30,6 @@ export interface EngineMemoryLayout {
 export function engineMemoryLayout(options: EngineMemoryOptions): EngineMemoryLayout {
   const stagingOffset = RING_HEADER_BYTES + options.ringUnits * RECORD_UNIT_BYTES;
   const mergeOffset = stagingOffset + STAGING_BYTES;
-  return { ringOffset: 0, stagingOffset, mergeOffset, totalBytes: mergeOffset + MERGE_BUFFERS * MERGE_BUFFER_BYTES };
+  const zeroOffset = mergeOffset + MERGE_BUFFERS * MERGE_BUFFER_BYTES;
+  return { ringOffset: 0, stagingOffset, mergeOffset, zeroOffset, totalBytes: zeroOffset + ZERO_BYTES };
 }

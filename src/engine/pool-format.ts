@@ -83,6 +83,7 @@ export function formatPool(
     nextPageNumber: 1,
     life: newObjectId(ports.random),
     reserve: Array.from({ length: Math.min(INITIAL_RESERVE, slots - 1) }, (_, index) => index + 1),
+    prewrittenSlots: 0,
     dropped: [],
   });
   ports.metadata.commit([{ table: 'pool', key: 0, value: row }], done);

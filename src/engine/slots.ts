@@ -103,6 +103,16 @@ export class Slots {
     return slot;
   }
 
+  /** Takes this slot if it is free. It is held until `giveBack`. */
+  claim(slot: number): boolean {
+    const bit = 1 << (slot & 31);
+    if (!this.counted || (this.#free[slot >>> 5]! & bit) === 0) return false;
+    this.#free[slot >>> 5]! &= ~bit;
+    this.#freeCount--;
+    this.#held.add(slot);
+    return true;
+  }
+
   /** The write into a taken slot was given up; nothing refers to it and its write is over. */
   giveBack(slot: number): void {
     assert(this.#held.delete(slot), 'only a taken slot is given back');

@@ -28,6 +28,8 @@ export interface EngineState {
   readonly durability: Durability;
   /** Life of the pool whose record was applied last. */
   life: string;
+  /** Slots below this number were written at least once since the pool was made. */
+  prewrittenSlots: number;
   /** Set when a sync or the metadata failed: nothing may be called durable any more. */
   broken: Error | null;
 }

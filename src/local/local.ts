@@ -203,6 +203,7 @@ function makeRoles(config: Config, log: Logger): Record<RoleName, RoleProcess> {
         ...optional('chunk-size'),
         ...optional('overprovisioning'),
         ...optional('full-pool-wait'),
+        ...optional('prewrite'),
         ...optional('size'),
       ],
       { servesIo: true },

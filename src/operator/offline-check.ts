@@ -32,6 +32,7 @@ export async function runOfflineCheck(config: Config, log: Logger): Promise<void
     memoryDescriptor: memory.descriptor,
     memory: layout,
     parkTimeoutMs: PARK_TIMEOUT_MS,
+    prewrite: false,
     died: (error) => {
       throw error;
     },

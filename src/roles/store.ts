@@ -17,6 +17,7 @@ export async function startStore(config: Config, log: Logger): Promise<RunningRo
     chunkSizeBytes: chunkSize === null ? null : parseSize(chunkSize, '--chunk-size'),
     node: flags.text('node'),
     overprovisioningRatio: flags.number('overprovisioning'),
+    prewrite: flags.text('prewrite') === 'on',
     parkTimeoutMs: flags.number('full-pool-wait') * 1000,
     keeperOf: (pool) =>
       KeeperClient.connect({

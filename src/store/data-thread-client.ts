@@ -28,6 +28,7 @@ export interface DataThreadOptions {
   readonly memory: MemoryLayout;
   /** How long a write waits for room in a full pool. */
   readonly parkTimeoutMs: number;
+  readonly prewrite: boolean;
   /** A thread ended that should not have. */
   readonly died: (error: Error) => void;
   /** A disk failed: the pool can only be read from now on. */
@@ -74,6 +75,7 @@ export class DataThreadClient implements EngineControl, DataDevices {
       data: { descriptor: pool.dataDescriptor, sizeBytes: pool.dataBytes },
       log: { descriptor: pool.logDescriptor, sizeBytes: pool.logBytes },
       parkTimeoutMs: options.parkTimeoutMs,
+      prewrite: options.prewrite,
       pool: { poolId: pool.id, chunkSizeBytes: pool.chunkSizeBytes },
     };
     this.#data = startWorker('data-thread', setup, [control.port2, metadata.port1]);

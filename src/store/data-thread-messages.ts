@@ -14,6 +14,7 @@ export interface DataThreadSetup {
   readonly data: { readonly descriptor: number; readonly sizeBytes: number };
   readonly log: { readonly descriptor: number; readonly sizeBytes: number };
   readonly parkTimeoutMs: number;
+  readonly prewrite: boolean;
   readonly pool: { readonly poolId: ObjectId; readonly chunkSizeBytes: number };
 }
 

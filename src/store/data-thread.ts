@@ -63,6 +63,7 @@ class DataThread {
         maximumRequests: this.#loop.maximumRequests,
         maximumRequestBytes: maximumDataBytes,
         parkTimeoutMs: setup.parkTimeoutMs,
+        prewrite: setup.prewrite,
         leafLimit: LEAF_LIMIT,
         ringUnits: RING_UNITS,
         checkpointAgeMs: CHECKPOINT_AGE_MS,

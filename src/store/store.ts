@@ -34,6 +34,8 @@ export interface StoreOptions {
   readonly node: string;
   readonly overprovisioningRatio: number;
   readonly parkTimeoutMs: number;
+  /** Write zeros ahead into new space. */
+  readonly prewrite: boolean;
   /** Connects to the keeper, for this pool. */
   readonly keeperOf: (poolId: ObjectId) => Promise<StoreKeeper>;
   readonly log: Logger;
@@ -77,6 +79,7 @@ export async function startStore(options: StoreOptions): Promise<RunningStore> {
       memoryDescriptor,
       memory: memoryLayout(),
       parkTimeoutMs: options.parkTimeoutMs,
+      prewrite: options.prewrite,
       died: options.died,
       failed: (reason) => log.fatal({ reason }, 'the disk failed: the pool can only be read from now on'),
       warned: (warning) => log.warn(warning),

@@ -71,11 +71,12 @@ const POOL_ROW = {
   nextPageNumber: 11,
   life: LIFE,
   reserve: [1, 2],
+  prewrittenSlots: 4,
   dropped: [3],
 };
 const POOL_ROW_JSON =
   '{"version":1,"poolId":"abcdefghijklmnopqrstuvwxyz","chunkSizeBytes":65536,"sequence":7,"checksum":8,' +
-  '"log":{"block":9,"chain":10},"nextPageNumber":11,"life":"bbbbbbbbbbbbbbbbbbbbbbbbbb","reserve":[1,2],"dropped":[3]}';
+  '"log":{"block":9,"chain":10},"nextPageNumber":11,"life":"bbbbbbbbbbbbbbbbbbbbbbbbbb","reserve":[1,2],"prewrittenSlots":4,"dropped":[3]}';
 
 /** A ring with an entry, a trim and a control record after sequence 0x102, whose checksum was 0xdeadbeef. */
 function filledRing(): { readonly bytes: Uint8Array; readonly ring: RecordRing } {
@@ -201,7 +202,7 @@ describe('golden bytes (docs/format.md)', () => {
 
   test('rows of the checkpoint', () => {
     const pool = encodeRow(POOL_ROW);
-    expectBytes(pool, ['22116af5', Buffer.from(POOL_ROW_JSON).toString('hex')]);
+    expectBytes(pool, ['72cd3b7e', Buffer.from(POOL_ROW_JSON).toString('hex')]);
     expect(decodePoolRow(pool)).toEqual(POOL_ROW);
     const object = encodeRow(ROW);
     expectBytes(object, ['4a437a32', Buffer.from(ROW_JSON).toString('hex')]);
@@ -213,7 +214,8 @@ describe('golden bytes (docs/format.md)', () => {
       ringOffset: 0,
       stagingOffset: 16_781_312,
       mergeOffset: 17_829_888,
-      totalBytes: 18_092_032,
+      zeroOffset: 18_092_032,
+      totalBytes: 18_157_568,
     });
   });
 });

@@ -13,8 +13,8 @@ test('the shared memory is cut as docs/format.md says', () => {
     arenaOffset: 0,
     arenaBytes: 134_778_880,
     engineOffset: 134_778_880,
-    engineBytes: 18_092_032,
-    totalBytes: 152_870_912,
+    engineBytes: 18_157_568,
+    totalBytes: 152_936_448,
   });
 });
 

@@ -43,6 +43,7 @@ export function makeEngine(ports: EnginePorts, setup: WalkSetup, options: Engine
     maximumRequests: 24,
     maximumRequestBytes: options.maximumRequestBytes ?? maximumGranules * 4096,
     parkTimeoutMs,
+    prewrite: setup.seed % 2 === 0,
     ...tuning(setup),
     failed:
       options.failed ??

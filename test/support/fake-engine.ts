@@ -129,6 +129,7 @@ export class FakeEngine implements EngineControl {
       volumes: volumes.length,
       snapshots: objects.length - volumes.length,
       counted: true,
+      prewrittenBytes: 0,
       parkedWrites: 0,
       sequence: this.#sequence,
       durableSequence: this.#sequence,

@@ -340,6 +340,7 @@ export class ReferenceEngine implements EngineUnderTest {
       volumes: volumes.length,
       snapshots: objects.length - volumes.length,
       counted: true,
+      prewrittenBytes: 0,
       parkedWrites: 0,
       sequence: 0,
       durableSequence: 0,
