@@ -2,7 +2,7 @@
 import { Operation, type OperationCode } from '../../src/block/ports.ts';
 import type { BlockDevice } from './block-contract.ts';
 import { formatSimulatedPool, makeEngine } from './engine-subject.ts';
-import { makeId } from './engine-walk.ts';
+import { makeId } from './walk-actions.ts';
 import { engineMemoryLayout } from '../../src/engine/memory-layout.ts';
 import { SimulatedWorld } from './simulated-world.ts';
 

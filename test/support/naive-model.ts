@@ -11,47 +11,11 @@ import type { ControlRequest, ObjectAnswer, ObjectInfo, ObjectKind } from '../..
 import type { StoreError } from '../../src/util/errors.ts';
 import { Cut } from './cut.ts';
 import { GranuleHistory, newEntry, type Entry } from './granule-history.ts';
+import { historyOf, label, type ModelObject } from './model-object.ts';
+import { ModelRecovery, type Crash } from './model-recovery.ts';
 import { granuleBytes, StampedContent, zeros } from './stamped-content.ts';
 import { Violation } from './violation.ts';
 import type { Window } from './walk-windows.ts';
-
-/** `perhaps`: not answered; `sure`: answered; `going`: its deletion is not answered. */
-export type Existence = 'perhaps' | 'sure' | 'going';
-
-export interface ModelObject {
-  readonly id: string;
-  readonly kind: ObjectKind;
-  readonly name: string;
-  readonly stamp: number;
-  readonly sourceId: string | null;
-  readonly sourceKind: ObjectKind | null;
-  readonly attributes: Readonly<Record<string, string>>;
-  existence: Existence;
-  /** Whether the engine shows it; an object that is `going` may be out of sight and still come back. */
-  present: boolean;
-  sizeBytes: number;
-  /** Sizes that a crash may bring. */
-  possibleSizes: number[];
-  granules: Map<number, GranuleHistory>;
-  /** Granules that a power loss may have torn and that were not read since. */
-  unread: Set<number>;
-  cut: Cut | null;
-  revert: PendingRevert | null;
-  /** As the engine first described it: these never change. */
-  described: Pick<ObjectInfo, 'createdAtMs' | 'lineage'> | null;
-}
-
-interface PendingRevert {
-  readonly started: number;
-  readonly after: ReadonlyMap<number, readonly number[]>;
-  readonly safetyId: string | null;
-  /** Granules of the snapshot that may be torn. */
-  readonly unread: ReadonlySet<number>;
-  /** Set once a crash has left the call without an answer: the entries that stand for "it happened". */
-  entries: Map<number, Entry[]> | null;
-  seenBefore: number | null;
-  seenAfter: number | null;
-}
 
 interface ReadToken {
   readonly object: ModelObject;
@@ -80,12 +44,14 @@ interface ControlToken {
 export class NaiveModel {
   readonly content = new StampedContent();
   readonly objects = new Map<string, ModelObject>();
+  readonly #recovery = new ModelRecovery(this);
   readonly #reads = new Set<ReadToken>();
   readonly #changes = new Set<ChangeToken>();
   #clock = 0;
   #stamps = 0;
 
-  #now(): number {
+  /** A time later than all before. */
+  now(): number {
     this.#clock += 1;
     return this.#clock;
   }
@@ -119,13 +85,13 @@ export class NaiveModel {
   beginZero(id: string, granule: number, count: number, windows: readonly Window[]): ChangeToken {
     const object = this.get(id);
     const token: { object: ModelObject; entries: Entry[] } = { object, entries: [] };
-    const time = this.#now();
+    const time = this.now();
     const followed = new Set(object.granules.keys());
     for (const window of windows)
       for (let at = Math.max(granule, window.start); at < Math.min(granule + count, window.end); at += 1) followed.add(at);
     for (const at of followed) {
       if (at < granule || at >= granule + count) continue;
-      token.entries.push(this.#addEntry(object, at, this.#history(object, at), newEntry(zeros, time)));
+      token.entries.push(this.#addEntry(object, at, historyOf(object, at), newEntry(zeros, time)));
     }
     this.#changes.add(token);
     return token;
@@ -133,7 +99,7 @@ export class NaiveModel {
 
   answerChange(token: ChangeToken, errno: number): void {
     this.#changes.delete(token);
-    const time = this.#now();
+    const time = this.now();
     for (const entry of token.entries) {
       entry.answered = time;
       entry.uncertain = errno !== 0;
@@ -141,7 +107,7 @@ export class NaiveModel {
   }
 
   beginFlush(id: string): FlushToken {
-    return { object: this.get(id), time: this.#now() };
+    return { object: this.get(id), time: this.now() };
   }
 
   answerFlush(token: FlushToken, errno: number): void {
@@ -155,7 +121,7 @@ export class NaiveModel {
     const allowed: Set<number>[] = [];
     const overlapped: boolean[] = [];
     for (let index = 0; index < count; index += 1) {
-      const current = this.#history(object, granule + index).current();
+      const current = historyOf(object, granule + index).current();
       allowed.push(new Set(current.map((entry) => entry.value)));
       overlapped.push(current.some((entry) => entry.answered === Infinity));
     }
@@ -173,8 +139,8 @@ export class NaiveModel {
       const content = bytes.subarray(index * granuleBytes, (index + 1) * granuleBytes);
       const value = this.#recognise(object, granule, content, token.allowed[index]!);
       if (token.overlapped[index]!) continue;
-      this.#history(object, granule).observed(value);
-      this.#noteRevert(object, granule, value);
+      historyOf(object, granule).observed(value);
+      this.#recovery.noteRead(object, granule, value);
     }
   }
 
@@ -192,7 +158,7 @@ export class NaiveModel {
   // ---- control calls ------------------------------------------------------------------------------------------
 
   beginControl(request: ControlRequest): ControlToken {
-    const time = this.#now();
+    const time = this.now();
     if (request.kind === 'create') {
       this.#expect(request.id, 'volume', request.name, request.sizeBytes, null, request.attributes);
     } else if (request.kind === 'snapshot' || request.kind === 'clone') {
@@ -294,34 +260,23 @@ export class NaiveModel {
     }
   }
 
+  /** After a start: `list` is what the engine shows. */
+  reconcile(list: readonly ObjectInfo[], crash: Crash): void {
+    this.#recovery.reconcile(list, crash);
+  }
+
   powerLost(): void {
     for (const token of this.#changes) this.answerChange(token, 1);
     this.#reads.clear();
-  }
-
-  /** After a start: `list` is what the engine shows; everything is decided by it, contents by reading them. */
-  reconcile(list: readonly ObjectInfo[], crash: 'kill' | 'power' | 'none'): void {
-    const shown = new Map(list.map((info) => [info.id as string, info]));
-    for (const info of list) {
-      if (!this.objects.has(info.id))
-        throw new Violation(`${info.kind} ${info.name} (${info.id}) is shown, but was never made or was deleted`);
-    }
-    for (const object of [...this.objects.values()]) {
-      const info = shown.get(object.id);
-      if (info) this.#reconcilePresent(object, info, crash);
-      else this.#reconcileAbsent(object, crash);
-    }
-    if (crash === 'none') return;
-    for (const object of this.objects.values()) if (object.present) this.#reconcileRevert(object, crash);
   }
 
   /** Everything was read: a revert without an answer must have happened whole or not at all, a cut at one moment. */
   finishVerification(): void {
     for (const object of this.visible()) {
       const { revert } = object;
-      if (revert?.entries) this.#resolveRevert(object, revert, revert.entries);
+      if (revert?.entries) this.#recovery.resolveRevert(object, revert, revert.entries);
       object.cut?.verify(label(object), (granule) => {
-        const current = this.#history(object, granule).current();
+        const current = historyOf(object, granule).current();
         return object.kind === 'snapshot' && current.length === 1 ? current[0]!.value : null;
       });
     }
@@ -329,19 +284,10 @@ export class NaiveModel {
 
   // ---- the rest -----------------------------------------------------------------------------------------------
 
-  #history(object: ModelObject, granule: number): GranuleHistory {
-    let history = object.granules.get(granule);
-    if (!history) {
-      history = new GranuleHistory([newEntry(zeros, -1, -1)]);
-      object.granules.set(granule, history);
-    }
-    return history;
-  }
-
   #beginChange(object: ModelObject, granule: number, values: readonly number[]): ChangeToken {
-    const time = this.#now();
+    const time = this.now();
     const entries = values.map((value, index) =>
-      this.#addEntry(object, granule + index, this.#history(object, granule + index), newEntry(value, time)),
+      this.#addEntry(object, granule + index, historyOf(object, granule + index), newEntry(value, time)),
     );
     const token = { object, entries };
     this.#changes.add(token);
@@ -367,7 +313,7 @@ export class NaiveModel {
   #recognise(object: ModelObject, granule: number, bytes: Uint8Array, allowed: ReadonlySet<number>): number {
     const torn = object.unread.delete(granule);
     for (const value of allowed) if (this.content.isValue(bytes, value)) return value;
-    const history = this.#history(object, granule);
+    const history = historyOf(object, granule);
     // Another read of the same granule may have found out meanwhile what the power loss left.
     for (const { value } of history.current()) if (this.content.isValue(bytes, value)) return value;
     if (torn && this.content.isMixOf(bytes, history.afterPowerLoss())) {
@@ -418,14 +364,15 @@ export class NaiveModel {
   }
 
   #becomeSure(object: ModelObject): void {
-    this.#becomePresent(object);
+    this.becomePresent(object);
     object.existence = 'sure';
   }
 
-  #becomePresent(object: ModelObject): void {
+  /** The engine shows the object: its cut is over. */
+  becomePresent(object: ModelObject): void {
     object.present = true;
     if (!object.cut?.open) return;
-    object.granules = object.cut.close(this.#now());
+    object.granules = object.cut.close(this.now());
   }
 
   #beginRevert(
@@ -442,7 +389,7 @@ export class NaiveModel {
     for (const granule of new Set([...object.granules.keys(), ...snapshot.granules.keys()])) {
       after.set(
         granule,
-        this.#history(snapshot, granule)
+        historyOf(snapshot, granule)
           .current()
           .map((entry) => entry.value),
       );
@@ -470,104 +417,11 @@ export class NaiveModel {
     object.revert = null;
     if (!revert || existed) return;
     object.unread = new Set(revert.unread);
-    const time = this.#now();
+    const time = this.now();
     for (const [granule, values] of revert.after) {
-      const history = this.#history(object, granule);
+      const history = historyOf(object, granule);
       for (const value of values) this.#addEntry(object, granule, history, newEntry(value, revert.started, time, true));
       history.flushed(time);
     }
   }
-
-  #reconcilePresent(object: ModelObject, info: ObjectInfo, crash: 'kill' | 'power' | 'none'): void {
-    if (object.existence === 'going' && crash !== 'none' && (object.present || crash === 'power')) object.existence = 'sure';
-    if (object.existence === 'going' && crash === 'kill' && !object.present)
-      throw new Violation(`${label(object)} was out of sight and is back after the death of a process`);
-    const fresh = !object.present;
-    this.#becomePresent(object);
-    this.compare(object, info);
-    if (crash === 'none') return;
-    object.sizeBytes = info.sizeBytes;
-    if (crash !== 'power') return;
-    if (object.existence === 'perhaps') object.existence = 'sure';
-    object.possibleSizes = [info.sizeBytes];
-    const granules = info.sizeBytes / granuleBytes;
-    for (const [granule, history] of object.granules) {
-      if (granule >= granules) {
-        object.granules.delete(granule);
-        continue;
-      }
-      const values = [...new Set(history.afterPowerLoss())];
-      if (object.kind === 'volume' && values.length > 1 && !fresh) object.unread.add(granule);
-      object.granules.set(granule, new GranuleHistory(values.map((value) => newEntry(value, -1, -1, true))));
-    }
-  }
-
-  #reconcileAbsent(object: ModelObject, crash: 'kill' | 'power' | 'none'): void {
-    if (object.existence === 'sure') throw new Violation(`${label(object)} was answered and is gone after ${crash}`);
-    if (crash === 'none') return;
-    if (object.existence === 'going' && crash === 'kill') {
-      object.present = false;
-      return;
-    }
-    if (object.existence === 'perhaps' && object.present && crash === 'kill')
-      throw new Violation(`${label(object)} was shown and is gone after the death of a process`);
-    this.objects.delete(object.id);
-  }
-
-  /** A revert without an answer: until everything is read, each granule may be as before or as after it. */
-  #reconcileRevert(object: ModelObject, crash: 'kill' | 'power' | 'none'): void {
-    const { revert } = object;
-    if (!revert || crash === 'none') return;
-    const entries = new Map<number, Entry[]>();
-    const time = this.#now();
-    for (const [granule, values] of revert.after) {
-      if (granule >= object.sizeBytes / granuleBytes) continue;
-      const history = this.#history(object, granule);
-      const before = new Set(history.current().map((entry) => entry.value));
-      const added = values.filter((value) => !before.has(value)).map((value) => newEntry(value, time, time, true));
-      for (const entry of added) {
-        entry.uncertain = true; // It replaces nothing: the old value and the new one stand until a read decides.
-        history.add(entry);
-      }
-      entries.set(granule, added);
-    }
-    revert.entries = entries;
-  }
-
-  #noteRevert(object: ModelObject, granule: number, value: number): void {
-    const { revert } = object;
-    if (!revert?.entries) return;
-    const values = revert.after.get(granule);
-    if (!values) return;
-    const added = revert.entries.get(granule) ?? [];
-    if (added.some((entry) => entry.value === value)) revert.seenAfter = granule;
-    else if (!values.includes(value)) revert.seenBefore = granule;
-  }
-
-  #resolveRevert(object: ModelObject, revert: PendingRevert, entries: ReadonlyMap<number, readonly Entry[]>): void {
-    if (revert.seenAfter !== null && revert.seenBefore !== null) {
-      throw new Violation(`${label(object)} is half reverted: granule ${revert.seenAfter} is, granule ${revert.seenBefore} is not`);
-    }
-    const safety = revert.safetyId ? this.objects.get(revert.safetyId) : undefined;
-    if (revert.seenAfter !== null && revert.safetyId && !safety?.present)
-      throw new Violation(`${label(object)} was reverted without its safety snapshot`);
-    if (revert.seenBefore !== null && safety?.present) throw new Violation(`${label(object)} has a safety snapshot, but was not reverted`);
-    object.revert = null;
-    const happened = revert.seenAfter !== null || (revert.safetyId !== null && safety?.present === true);
-    const time = this.#now();
-    for (const [granule, values] of revert.after) {
-      const history = object.granules.get(granule);
-      if (!history) continue;
-      const added = new Set(entries.get(granule) ?? []);
-      const rest = history.entries.filter((entry) => !added.has(entry));
-      object.granules.set(granule, new GranuleHistory(rest));
-      if (happened && granule < object.sizeBytes / granuleBytes) {
-        for (const value of values) object.granules.get(granule)!.add(newEntry(value, time, time, true));
-      }
-    }
-  }
-}
-
-function label(object: ModelObject): string {
-  return `${object.kind} ${object.name} (${object.existence})`;
 }

@@ -6,7 +6,7 @@ import { Operation } from '../../src/block/ports.ts';
 import type { CheckReport, ControlRequest, ObjectInfo, PoolInfo } from '../../src/engine/control.ts';
 import type { StoreError } from '../../src/util/errors.ts';
 import { engineSubject, makeEngine } from './engine-subject.ts';
-import { makeId } from './engine-walk.ts';
+import { makeId } from './walk-actions.ts';
 import type { DiskOperationKind } from './simulated-disk.ts';
 import { SimulatedWorld, type PortsWrapper } from './simulated-world.ts';
 

@@ -65,3 +65,8 @@ export function parseTrace(text: string): Trace {
     .map((line) => JSON.parse(line) as unknown);
   return { setup: setup as WalkSetup, actions: actions as Action[] };
 }
+
+/** An id that says which action made the object: 26 characters of base32. */
+export function makeId(name: string, n: number): string {
+  return `${name}${String(n).replace(/\d/g, (digit) => 'cdefghijkl'[Number(digit)]!)}`.padEnd(26, '2');
+}

@@ -1,0 +1,162 @@
+/** What must hold at any time: contents, counts, space, and that what is deleted is gone. */
+import type { CheckReport, PoolInfo, Usage } from '../../src/engine/control.ts';
+import type { ModelObject } from './model-object.ts';
+import { granuleBytes } from './stamped-content.ts';
+import { Violation } from './violation.ts';
+import type { WalkContext } from './walk-context.ts';
+import type { WalkRequests } from './walk-requests.ts';
+import { windowsOf, type Window } from './walk-windows.ts';
+
+export class WalkProofs {
+  readonly #walk: WalkContext;
+  readonly #requests: WalkRequests;
+
+  constructor(walk: WalkContext, requests: WalkRequests) {
+    this.#walk = walk;
+    this.#requests = requests;
+  }
+
+  check(): void {
+    const report = this.#walk.callNow({ kind: 'check' }) as CheckReport | null;
+    if (report && report.problems.length > 0) throw new Violation(`check found: ${report.problems.join('; ')}`);
+  }
+
+  /** Reads every window of every object that can be read now. */
+  verifyAll(): void {
+    const { world } = this.#walk;
+    for (const object of this.#walk.model.visible()) {
+      if (this.#walk.isBusy(object.name) || this.#walk.model.objects.get(object.id) !== object || object.existence === 'going') continue;
+      const wasAttached = world.frontEnd.isAttached(object.id);
+      if (!this.#walk.attach(object)) return;
+      for (const window of this.#followed(object)) {
+        for (const [start, end] of this.#quietRanges(object.id, window.start, window.end)) {
+          for (let at = start; at < end; at += this.#walk.options.maximumGranules) {
+            this.#walk.waitUntil(() => world.frontEnd.canSubmit || !world.alive, 'a free request');
+            if (!world.alive) return;
+            this.#requests.submitRead(object, at, Math.min(this.#walk.options.maximumGranules, end - at));
+            if (!world.alive) return;
+          }
+        }
+      }
+      this.#walk.waitUntil(
+        () => !world.alive || ![...this.#walk.ranges].some((range) => range.id === object.id && range.kind === 'read'),
+        `the end of reads of ${object.name}`,
+      );
+      if (!world.alive) return;
+      if (!wasAttached) world.call(() => world.frontEnd.detach(object.id));
+      if (!world.alive) return;
+    }
+    this.#walk.model.finishVerification();
+  }
+
+  /** The windows of an object, and what was written outside of them when it was smaller. */
+  #followed(object: ModelObject): Window[] {
+    const windows = windowsOf(object.sizeBytes, this.#walk.options.chunkSizeBytes);
+    const outside: Window[] = [];
+    for (const granule of [...object.granules.keys()].sort((left, right) => left - right)) {
+      if (windows.some((window) => granule >= window.start && granule < window.end) || granule >= object.sizeBytes / granuleBytes) continue;
+      const last = outside[outside.length - 1];
+      if (last && last.end === granule) outside[outside.length - 1] = { start: last.start, end: granule + 1 };
+      else outside.push({ start: granule, end: granule + 1 });
+    }
+    return [...windows, ...outside];
+  }
+
+  /** Parts of a range without a change under way: reads wait for those, and a parked write may wait for ever. */
+  #quietRanges(id: string, start: number, end: number): [number, number][] {
+    const perChunk = this.#walk.options.chunkSizeBytes / granuleBytes;
+    const quiet: [number, number][] = [];
+    for (let at = start; at < end;) {
+      const chunkEnd = Math.min(end, (Math.floor(at / perChunk) + 1) * perChunk);
+      const first = Math.floor(at / perChunk) * perChunk;
+      if (!this.#walk.overlaps(id, first, perChunk)) {
+        const last = quiet[quiet.length - 1];
+        if (last && last[1] === at) last[1] = chunkEnd;
+        else quiet.push([at, chunkEnd]);
+      }
+      at = chunkEnd;
+    }
+    return quiet;
+  }
+
+  compareSpace(options: { readonly atRest: boolean }): void {
+    if (!this.#walk.world.alive) return;
+    const pool = this.#walk.callNow({ kind: 'pool' }) as PoolInfo | null;
+    if (!pool) return;
+    const visible = this.#walk.model.visible();
+    const volumes = visible.filter((object) => object.kind === 'volume');
+    const provisioned = volumes.reduce((sum, volume) => sum + volume.sizeBytes, 0);
+    const found = { volumes: pool.volumes, snapshots: pool.snapshots, provisioned: pool.provisionedBytes };
+    const wanted = { volumes: volumes.length, snapshots: visible.length - volumes.length, provisioned };
+    if (JSON.stringify(found) !== JSON.stringify(wanted))
+      throw new Violation(`the pool says ${JSON.stringify(found)}, expected ${JSON.stringify(wanted)}`);
+    if (!pool.counted) throw new Violation('the count is not over although the engine is quiet');
+    if (pool.usedBytes + pool.freeBytes !== pool.sizeBytes && pool.parkedWrites === 0) {
+      throw new Violation(`${pool.usedBytes} bytes used and ${pool.freeBytes} free do not make ${pool.sizeBytes}: slots leaked`);
+    }
+    const report = this.#walk.callNow({ kind: 'check' }) as CheckReport;
+    if (report.slotsUsed * pool.chunkSizeBytes !== pool.usedBytes)
+      throw new Violation(`check counts ${report.slotsUsed} slots, the pool says ${pool.usedBytes} bytes`);
+    for (const object of visible) this.#compareUsage(object, pool, options.atRest ? this.#walk.options.layersAtRest : Infinity);
+  }
+
+  /** What is mapped can be no less than the chunks that hold something, and no less than what is exclusive. */
+  #compareUsage(object: ModelObject, pool: PoolInfo, layers: number): void {
+    if (this.#walk.isBusy(object.name)) return;
+    const usage = this.#walk.callNow({ kind: 'usage', id: object.id }) as Usage;
+    const perChunk = pool.chunkSizeBytes / granuleBytes;
+    const chunks = new Set<number>();
+    let certain = true;
+    for (const [granule, history] of object.granules) {
+      const values = history.current().map((entry) => entry.value);
+      if (values.length === 1 && values[0] !== 0) chunks.add(Math.floor(granule / perChunk));
+      if (values.length !== 1) certain = false;
+    }
+    const least = chunks.size * pool.chunkSizeBytes;
+    if (usage.usedBytes < least || usage.exclusiveBytes > usage.usedBytes || usage.usedBytes > pool.usedBytes) {
+      throw new Violation(
+        `${object.kind} ${object.name} uses ${usage.usedBytes} bytes, ${usage.exclusiveBytes} of them alone; it holds ${least}, the pool ${pool.usedBytes}`,
+      );
+    }
+    // What a volume shares with nobody the background keeps short.
+    const alone = !this.#walk.model.visible().some((other) => other !== object && other.described?.lineage === object.described?.lineage);
+    const quiet = certain && this.#walk.world.frontEnd.outstanding === 0;
+    if (alone && quiet && object.kind === 'volume' && usage.usedBytes > layers * least) {
+      throw new Violation(`${object.kind} ${object.name} holds ${least} bytes in chunks, but uses ${usage.usedBytes}`);
+    }
+  }
+
+  deleteOne(): void {
+    const { world } = this.#walk;
+    const object = world.random.pick([...this.#walk.model.objects.values()]);
+    if (!object.present) {
+      this.#walk.callFor([object.name], { kind: 'delete', id: object.id });
+      this.#walk.settle();
+      return;
+    }
+    while (!this.#walk.detachObject(object, true)) {
+      world.advanceClock(this.#walk.options.parkTimeoutMs);
+      this.#walk.settle();
+    }
+    // What becomes durable by the delete must not let others be merged at the same time.
+    this.#walk.callNow({ kind: 'checkpoint' });
+    this.#walk.settle();
+    const before = this.#walk.callNow({ kind: 'pool' }) as PoolInfo;
+    const usage = this.#walk.callNow({ kind: 'usage', id: object.id }) as Usage;
+    const parked = before.parkedWrites;
+    this.#walk.callFor([object.name], { kind: 'delete', id: object.id });
+    this.#walk.settle();
+    const after = this.#walk.callNow({ kind: 'pool' }) as PoolInfo;
+    // Relatives are merged when one of them goes, so only the last of a descent gives back exactly its own.
+    const alone = !this.#walk.model.visible().some((other) => other.described?.lineage === object.described?.lineage);
+    if (
+      parked === 0 &&
+      alone &&
+      (before.usedBytes - after.usedBytes !== usage.exclusiveBytes || usage.exclusiveBytes !== usage.usedBytes)
+    ) {
+      throw new Violation(
+        `deleting ${object.name}, the last of its descent, freed ${before.usedBytes - after.usedBytes} bytes of ${usage.usedBytes}, ${usage.exclusiveBytes} were its own`,
+      );
+    }
+  }
+}
