@@ -55,8 +55,8 @@ export interface EngineOptions {
   readonly checkpointAgeMs: number;
   /** A checkpoint is written when this many pages are dirty. */
   readonly checkpointPages: number;
-  /** Write zeros ahead into slots that were never written, when there is nothing else to do. */
-  readonly prewrite: boolean;
+  /** After so many ticks without a request zeros are written ahead into slots that were never written; null: never. */
+  readonly prewriteAfterTicks: number | null;
   /** A sync or the metadata failed: the pool serves reads only from now on. Called once. */
   readonly failed: (error: Error) => void;
 }
@@ -160,12 +160,13 @@ export class Engine {
   /** Time-driven work; call at least every 100 ms. */
   tick(): void {
     if (this.#parts === null) return;
-    const { state, requests, checkpointer, merger } = this.#parts;
+    const { state, requests, checkpointer, merger, prewriter } = this.#parts;
     const nowMs = this.#ports.clock.nowMs();
     requests.expire(nowMs);
     state.slots.advance();
     state.pages.evict();
     merger.tick();
+    prewriter?.tick();
     requests.slotsFreed({ all: true });
     const { slots, durability } = state;
     if (slots.wantsDurability && slots.available < slots.counts.slots / 16 && !durability.running) durability.request(() => undefined);
@@ -348,7 +349,9 @@ export class Engine {
       walk: (make, failed) => void this.#walksWaiting.push({ make, failed }),
     });
     this.#checkpointedAtMs = this.#ports.clock.nowMs();
-    const prewriter = this.#options.prewrite ? new Prewriter(state, memory.zero, () => requests.slotsFreed()) : null;
+    const { prewriteAfterTicks: afterTicks } = this.#options;
+    const freed = (): void => requests.slotsFreed();
+    const prewriter = afterTicks === null ? null : new Prewriter(state, { zeroOffset: memory.zero, freed, afterTicks });
     this.#parts = { state, requests, controls, checkpointer, dismantler, merger, prewriter };
     this.#settle(state);
     ready(null);

@@ -13,21 +13,38 @@ import type { EngineState } from './state.ts';
 
 const SLOTS_AT_A_TIME = 16;
 
+export interface PrewriterOptions {
+  /** Offset in the shared memory of a chunk of zeros. */
+  readonly zeroOffset: number;
+  /** Called when slots were given back. */
+  readonly freed: () => void;
+  /** So many ticks without a request count as nothing else to do; a pause between two requests is none. */
+  readonly afterTicks: number;
+}
+
 export class Prewriter {
   readonly #state: EngineState;
   readonly #zeroOffset: number;
   readonly #freed: () => void;
   #pending = 0;
+  #stamp = 0;
+  #quietTicks = 0;
   readonly #claimed: number[] = [];
 
-  /**
-   * @param zeroOffset offset in the shared memory of a chunk of zeros
-   * @param freed called when slots were given back
-   */
-  constructor(state: EngineState, zeroOffset: number, freed: () => void) {
+  readonly #afterTicks: number;
+
+  constructor(state: EngineState, options: PrewriterOptions) {
     this.#state = state;
-    this.#zeroOffset = zeroOffset;
-    this.#freed = freed;
+    this.#zeroOffset = options.zeroOffset;
+    this.#freed = options.freed;
+    this.#afterTicks = options.afterTicks;
+  }
+
+  /** Looks whether requests came since the last tick. */
+  tick(): void {
+    const { now } = this.#state.flights;
+    this.#quietTicks = now === this.#stamp ? this.#quietTicks + 1 : 0;
+    this.#stamp = now;
   }
 
   /** Begins the next few slots if nothing else is under way. There is more to do when they are written, not at once. */
@@ -35,7 +52,7 @@ export class Prewriter {
     const state = this.#state;
     const { slots, flights, geometry, ports, calls } = state;
     if (this.#pending > 0 || state.prewrittenSlots >= slots.counts.slots || state.broken !== null) return;
-    if (!slots.counted || !slots.settled || flights.oldest !== NONE) return;
+    if (!slots.counted || !slots.settled || flights.oldest !== NONE || this.#quietTicks < this.#afterTicks) return;
     const to = Math.min(state.prewrittenSlots + SLOTS_AT_A_TIME, slots.counts.slots);
     for (let slot = Math.max(1, state.prewrittenSlots); slot < to; slot++) if (slots.claim(slot)) this.#claimed.push(slot);
     this.#pending = 1;

@@ -19,6 +19,8 @@ import { MetadataStoreClient } from './metadata-store.ts';
 /** About 64 MiB of pages: the map of 256 GiB at 64 KiB a chunk. */
 const LEAF_LIMIT = 16_384;
 const CHECKPOINT_AGE_MS = 30_000;
+/** About a second. */
+const PREWRITE_AFTER_TICKS = 10;
 const CHECKPOINT_PAGES = 1_024;
 /** Data and log. */
 const DISKS = 2;
@@ -63,7 +65,7 @@ class DataThread {
         maximumRequests: this.#loop.maximumRequests,
         maximumRequestBytes: maximumDataBytes,
         parkTimeoutMs: setup.parkTimeoutMs,
-        prewrite: setup.prewrite,
+        prewriteAfterTicks: setup.prewrite ? PREWRITE_AFTER_TICKS : null,
         leafLimit: LEAF_LIMIT,
         ringUnits: RING_UNITS,
         checkpointAgeMs: CHECKPOINT_AGE_MS,

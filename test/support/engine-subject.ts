@@ -43,7 +43,7 @@ export function makeEngine(ports: EnginePorts, setup: WalkSetup, options: Engine
     maximumRequests: 24,
     maximumRequestBytes: options.maximumRequestBytes ?? maximumGranules * 4096,
     parkTimeoutMs,
-    prewrite: setup.seed % 2 === 0,
+    prewriteAfterTicks: setup.seed % 2 === 0 ? 1 : null,
     ...tuning(setup),
     failed:
       options.failed ??
