@@ -4,7 +4,7 @@
  */
 import type { EngineState } from './state.ts';
 
-const PAGES_A_SLICE = 16;
+const PAGES_A_SLICE = 4;
 const LOADS_AT_A_TIME = 8;
 
 export class Dismantler {

@@ -18,7 +18,7 @@ import { EMPTY, indexAt, MISSING } from './tree.ts';
 /** Chunks that may be waiting for a merge; more are found again by the next sweep. */
 const QUEUE_LIMIT = 65536;
 /** Leaves that a sweep looks at in one slice. */
-const LEAVES_A_SLICE = 16;
+const LEAVES_A_SLICE = 4;
 
 export interface MergerOptions {
   readonly state: EngineState;
@@ -52,7 +52,9 @@ export class Merger {
   readonly #laterNumbers = new NumberQueue();
   readonly #laterSequences = new NumberQueue();
   readonly #buffers: number[] = [];
+  /** Volumes to sweep, and how far that came. */
   readonly #sweeps = new Map<number, number>();
+  readonly #sweepsWanted = new Set<number>();
   #loading = false;
 
   constructor(options: MergerOptions) {
@@ -61,7 +63,7 @@ export class Merger {
   }
 
   get idle(): boolean {
-    return this.#chunks.length === 0 && this.#sweeps.size === 0 && this.#buffers.length === MERGE_BUFFERS;
+    return this.#chunks.length === 0 && this.#sweeps.size + this.#sweepsWanted.size === 0 && this.#buffers.length === MERGE_BUFFERS;
   }
 
   /** A chunk's entry has more layers than a read should visit. */
@@ -71,13 +73,16 @@ export class Merger {
     this.#numbers.push(object.number);
   }
 
-  /** Something that shared with this volume is gone: look through its whole map for layers that it owns now. */
+  /** Something that shared with this volume is gone: look through its whole map for layers that it owns now. Begins at the
+   * next tick, so that several in a row are one, and none stands in the way of the call after it. */
   sweep(object: StoredObject): void {
-    if (object.kind === 'volume') this.#sweeps.set(object.number, 0);
+    if (object.kind === 'volume') this.#sweepsWanted.add(object.number);
   }
 
   /** Looks again at chunks whose layers were not owned yet; now and then, since operations in flight may last. */
   tick(): void {
+    for (const number of this.#sweepsWanted) this.#sweeps.set(number, 0);
+    this.#sweepsWanted.clear();
     const { durable } = this.#options.state.durability;
     for (let count = this.#laterSequences.length; count > 0 && this.#laterSequences.first <= durable; count--) {
       this.#laterSequences.shift();
