@@ -128,7 +128,8 @@ describeIf(
           () => controller.deleteVolume({ volumeId: ofSnapshot }),
         ];
         for (const end of rounds % 2 === 0 ? ends : ends.toReversed()) await retried(end);
-        if (rounds % 3 === 0) clones.push(ofVolume);
+        // Not more than the pool holds when each of them has diverged altogether: a fast machine makes many rounds.
+        if (clones.length < 4) clones.push(ofVolume);
         else await retried(() => controller.deleteVolume({ volumeId: ofVolume }));
         if (kept.length < 4) kept.push(first);
         else await retried(() => controller.deleteSnapshot({ snapshotId: first }));
