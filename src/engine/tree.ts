@@ -18,6 +18,9 @@ export const EMPTY = 0;
 export const MISSING = 1;
 export type Walk = LeafPage | typeof EMPTY | typeof MISSING;
 
+/** `soon`: when what happened is durable and over. */
+const Ownership = { none: 0, soon: 1, now: 2 } as const;
+
 export function indexAt(chunk: number, level: number): number {
   return (chunk >>> (FANOUT_BITS * level)) & (FANOUT - 1);
 }
@@ -52,12 +55,7 @@ export class Tree {
 
   /** Bit n: layer n of the entry may be written in place. `entry` is the chunk's; its path is in memory. */
   ownedLayers(object: StoredObject, chunk: number, entry: Entry): number {
-    let number = object.rootNumber;
-    for (let level = object.rootLevel; level >= 0; level--) {
-      const page = this.#pages.get(number)!;
-      if (!this.#pages.isOwned(page) || !this.#pages.shedIsOver(page)) return 0;
-      if (level > 0) number = (page as InnerPage).children[indexAt(chunk, level)]!;
-    }
+    if (this.#ownership(object, chunk) !== Ownership.now) return 0;
     let owned = 0;
     for (let layer = 0; layer < entry.count; layer++) if (this.#slots.owned(entry.slots[layer]!)) owned |= 1 << layer;
     return owned;
@@ -65,13 +63,7 @@ export class Tree {
 
   /** As `ownedLayers`, but of what is not durable or not over yet, too: what will be owned if nothing else happens. */
   soonOwnedLayers(object: StoredObject, chunk: number, entry: Entry): number {
-    if (!this.#pages.counted) return 0;
-    let number = object.rootNumber;
-    for (let level = object.rootLevel; level >= 0; level--) {
-      const page = this.#pages.get(number)!;
-      if (!this.#pages.isOwned(page)) return 0;
-      if (level > 0) number = (page as InnerPage).children[indexAt(chunk, level)]!;
-    }
+    if (this.#ownership(object, chunk) === Ownership.none) return 0;
     let owned = 0;
     for (let layer = 0; layer < entry.count; layer++) if (this.#slots.soonOwned(entry.slots[layer]!)) owned |= 1 << layer;
     return owned;
@@ -130,6 +122,19 @@ export class Tree {
       for (const child of page.children) if (child !== 0) this.#pages.dropReference(child, sequence);
     }
     this.#pages.remove(page);
+  }
+
+  /** Whether the pages on the way to a chunk are this object's alone. */
+  #ownership(object: StoredObject, chunk: number): number {
+    let number = object.rootNumber;
+    let ownership: number = Ownership.now;
+    for (let level = object.rootLevel; level >= 0; level--) {
+      const page = this.#present(number);
+      if (!this.#pages.isOwned(page)) return Ownership.none;
+      if (!this.#pages.shedIsOver(page)) ownership = Ownership.soon;
+      if (!isLeaf(page)) number = page.children[indexAt(chunk, level)]!;
+    }
+    return ownership;
   }
 
   #writableLeaf(object: StoredObject, chunk: number, sequence: number): LeafPage {
