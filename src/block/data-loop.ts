@@ -205,6 +205,7 @@ export class DataLoop {
         case Kind.wakeRead:
           ring.pollReadable(this.#wakeFile, Kind.wakeReady);
           this.#options.onWake();
+          this.#backgroundWanted = true; // it may be what the background waited for
           break;
         default:
           break;
