@@ -3,7 +3,6 @@
  * CHUNKSTORE_<NAME>, upper case with underscores; the command line wins. What is wrong is a UsageError with one clear
  * line.
  */
-import { hostname } from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { COMMANDS, type CommandName, type Flag } from './commands.ts';
@@ -194,11 +193,6 @@ export function socketPathOf(target: string): string {
   if (!path.isAbsolute(file))
     throw new UsageError(`${target} must be a unix socket with an absolute path, like unix:///run/chunkstore/csi.sock`);
   return file;
-}
-
-/** The topology value of this machine, unless told otherwise: its host name, cut to what Kubernetes takes as a label. */
-export function defaultNode(): string {
-  return hostname().slice(0, 63);
 }
 
 function generalHelp(): string {

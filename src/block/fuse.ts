@@ -107,11 +107,6 @@ export function handleOf(words: Int32Array, at: number): number {
   return words[at + argument]!;
 }
 
-/** Major version, in INIT. */
-export function protocolMajor(words: Int32Array, at: number): number {
-  return words[at + argument]!;
-}
-
 /** A reply's header. `reply` is its first word. */
 export function writeReplyHeader(words: Int32Array, reply: number, at: number, errno: number, bodyBytes: number): void {
   words[reply] = replyHeaderBytes + bodyBytes;

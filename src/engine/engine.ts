@@ -24,7 +24,7 @@ import { Journal } from './journal.ts';
 import { engineMemoryLayout } from './memory-layout.ts';
 import { Merger } from './merger.ts';
 import { Prewriter } from './prewriter.ts';
-import { Objects, type StoredObject, StoredObject as ObjectOfPool } from './objects.ts';
+import { Objects, StoredObject } from './objects.ts';
 import { PageTable } from './page-table.ts';
 import { Flights } from './part-lists.ts';
 import { newObjectId, type PoolHeader } from './pool-format.ts';
@@ -225,7 +225,7 @@ export class Engine {
           const state = this.#assemble(row, ring, log, recovered);
           const roots: number[] = [];
           for (const { value } of objects) {
-            const object = new ObjectOfPool(decodeObjectRow(value));
+            const object = new StoredObject(decodeObjectRow(value));
             object.dirty = false;
             state.objects.add(object);
             if (object.rootNumber !== 0) roots.push(object.rootNumber);
@@ -399,8 +399,8 @@ export class Engine {
 
   #fail(error: Error): void {
     const state = this.#parts?.state;
-    if (state?.broken !== null && state !== undefined) return;
     if (state === undefined) this.#startFailed?.(error);
+    else if (state.broken !== null) return;
     else {
       state.broken = error;
       state.durability.fail(Errno.io);

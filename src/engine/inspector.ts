@@ -7,7 +7,7 @@ import type { CheckReport, Usage } from './control.ts';
 import { Entry } from './entry.ts';
 import { FANOUT } from './geometry.ts';
 import type { StoredObject } from './objects.ts';
-import { isLeaf, type Page } from './page.ts';
+import { type InnerPage, isLeaf, type Page } from './page.ts';
 import type { EngineState } from './state.ts';
 import { reachOf } from './tree.ts';
 
@@ -76,13 +76,12 @@ abstract class FrozenWalk implements Walker {
     return false;
   }
 
-  protected pushChildren(page: Page, visit: Visit, exclusive: (child: number) => boolean): void {
-    if (isLeaf(page)) return;
+  /** Calls `take` with each child of an inner page and the first chunk that it maps. */
+  protected eachChild(page: InnerPage, visit: Visit, take: (child: number, firstChunk: number) => void): void {
     const reach = reachOf(page.level - 1);
     for (let index = 0; index < FANOUT; index++) {
       const child = page.children[index]!;
-      if (child !== 0)
-        this.push({ number: child, firstChunk: visit.firstChunk + index * reach, exclusive: exclusive(child), lineage: visit.lineage });
+      if (child !== 0) take(child, visit.firstChunk + index * reach);
     }
   }
 }
@@ -106,8 +105,13 @@ export class UsageWalk extends FrozenWalk {
   }
 
   protected visit(page: Page, visit: Visit): void {
-    this.pushChildren(page, visit, (child) => visit.exclusive && this.#pageReferences(child) === 1);
-    if (!isLeaf(page)) return;
+    if (!isLeaf(page)) {
+      this.eachChild(page, visit, (number, firstChunk) => {
+        const exclusive = visit.exclusive && this.#pageReferences(number) === 1;
+        this.push({ number, firstChunk, exclusive, lineage: visit.lineage });
+      });
+      return;
+    }
     for (let index = 0; index < FANOUT; index++) {
       page.read(index, this.entry);
       this.#used += this.entry.count;
@@ -165,15 +169,11 @@ export class CheckWalk extends FrozenWalk {
 
   protected visit(page: Page, visit: Visit): void {
     if (!isLeaf(page)) {
-      const reach = reachOf(page.level - 1);
-      for (let index = 0; index < FANOUT; index++) {
-        const child = page.children[index]!;
-        if (child === 0) continue;
-        const before = this.#pagesFound.get(child);
-        this.#pagesFound.set(child, (before ?? 0) + 1);
-        if (before === undefined)
-          this.push({ number: child, firstChunk: visit.firstChunk + index * reach, exclusive: false, lineage: visit.lineage });
-      }
+      this.eachChild(page, visit, (number, firstChunk) => {
+        const before = this.#pagesFound.get(number);
+        this.#pagesFound.set(number, (before ?? 0) + 1);
+        if (before === undefined) this.push({ number, firstChunk, exclusive: false, lineage: visit.lineage });
+      });
       return;
     }
     for (let index = 0; index < FANOUT; index++) {

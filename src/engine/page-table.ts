@@ -55,6 +55,7 @@ export class PageTable {
   #capturedAt = 0;
   readonly #encoded = new Map<number, Uint8Array>();
   readonly #removed = new Set<number>();
+  #capturedRemoved: number[] = [];
   readonly dropped: DroppedPage[] = [];
   /** Dropped pages that are being brought into memory to be taken apart. */
   readonly #dismantling = new Set<number>();
@@ -136,13 +137,13 @@ export class PageTable {
   }
 
   isShared(page: Page): boolean {
-    return page.references !== 1 || (this.#changes !== null && page.number < this.#firstNewNumber);
+    return page.references !== 1 || this.#isUncounted(page.number);
   }
 
   /** One parent alone refers to it, besides walks that only look at the map: what it maps may be written in place. */
   isOwned(page: Page): boolean {
     const pins = this.#pins.size === 0 ? 0 : (this.#pins.get(page.number) ?? 0);
-    return page.references - pins === 1 && !(this.#changes !== null && page.number < this.#firstNewNumber);
+    return page.references - pins === 1 && !this.#isUncounted(page.number);
   }
 
   /** Freezes the map below a page for a walk: whoever changes it copies it first. */
@@ -250,7 +251,6 @@ export class PageTable {
     this.#capturedRemoved = [...this.#removed];
     this.#removed.clear();
   }
-  #capturedRemoved: number[] = [];
 
   /** Encodes some of the captured pages; true while more are left. */
   encodeSome(limit: number): boolean {
@@ -290,10 +290,6 @@ export class PageTable {
     return this.#changes === null;
   }
 
-  isOld(number: number): boolean {
-    return number < this.#firstNewNumber;
-  }
-
   /** The count found `found` references to each old page. From here on every count is exact. */
   finishCount(found: ReadonlyMap<number, number>, sequence: number): void {
     const changes = this.#changes;
@@ -319,8 +315,13 @@ export class PageTable {
 
   // ---- helpers -------------------------------------------------------------------------------------------
 
+  /** A page of the checkpoint whose references are not known yet. */
+  #isUncounted(number: number): boolean {
+    return this.#changes !== null && number < this.#firstNewNumber;
+  }
+
   #changeOld(number: number, by: number): boolean {
-    if (this.#changes === null || number >= this.#firstNewNumber) return false;
+    if (this.#changes === null || !this.#isUncounted(number)) return false;
     this.#changes.set(number, (this.#changes.get(number) ?? 0) + by);
     return true;
   }

@@ -26,8 +26,6 @@ import { MISSING } from './tree.ts';
 
 /** What the logs hold beyond a checkpoint. */
 export interface Recovered {
-  /** Batches of the log on disk, copied. */
-  readonly batches: readonly RecordBuffer[];
   /** Sequence and checksum of the last record that the log on disk has (or of the checkpoint). */
   readonly logged: { readonly sequence: number; readonly checksum: number };
   /** The same for the last record of all. */
@@ -89,7 +87,7 @@ function combine(input: RecoveryInput, batches: RecordBuffer[], logged: { sequen
       }
     }
     ring.publish();
-    return { batches, logged, last: logged, loggedPosition: ring.tail };
+    return { logged, last: logged, loggedPosition: ring.tail };
   }
   let last = logged;
   let loggedPosition = ring.head;
@@ -102,10 +100,10 @@ function combine(input: RecoveryInput, batches: RecordBuffer[], logged: { sequen
       throw new StoreError('data-loss', `records ${last.sequence + 1} to ${head.sequence - 1} are neither in the log nor in shared memory`);
     last = { sequence: head.sequence, checksum: readChecksum(ring.buffer, at) };
   }
-  return { batches, logged, last, loggedPosition };
+  return { logged, last, loggedPosition };
 }
 
-/** Applies what the logs hold beyond the checkpoint. `slots` collects every slot that a record names. */
+/** Applies what the logs hold beyond the checkpoint. */
 export class Replay {
   readonly #state: EngineState;
   readonly #from: number;

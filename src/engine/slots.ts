@@ -92,7 +92,7 @@ export class Slots {
     this.#settled = true;
   }
 
-  /** A slot nobody refers to, or 0 when there is none now. It is held until `referred` or `giveBack`. */
+  /** A slot nobody refers to, or 0 when there is none now. It is held until `addReference` or `giveBack`. */
   take(): number {
     if (!this.#settled) return HEADER_SLOT;
     this.#releaseLimbo();

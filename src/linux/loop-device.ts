@@ -115,15 +115,6 @@ export async function clearLoopDevice(
   if (device?.fileName === options.fileName) await detachLoopDevice(device, options);
 }
 
-/** `waitUntilDetached` for whoever knows only the path and the name. */
-export async function waitUntilGone(
-  path: string,
-  options: TimeLimit & { readonly fileName: string; readonly withinMs: number },
-): Promise<boolean> {
-  const device = await inspectLoopDevice(path, options);
-  return device?.fileName === options.fileName ? waitUntilDetached(device, options) : true;
-}
-
 /** The sequence of the present setting up of a device, from sysfs; null when it is not set up. StoreError on kernels
  * before 5.15, which do not tell. */
 export function presentSequence(path: string): number | null {

@@ -1,4 +1,4 @@
-/** What a process can ask the kernel for itself: its place in memory reclaim, its pages, its end with its parent. */
+/** What a process can ask the kernel for itself: its place in memory reclaim, its end with its parent. */
 import os from 'node:os';
 import { rawSystemCall, systemCall, systemCallNumber } from './libc.ts';
 import { SystemError } from './system-error.ts';
@@ -16,18 +16,6 @@ export function setIoFlusher(options: { readonly enabled: boolean }): SystemErro
   return result < 0 ? new SystemError('prctl(PR_SET_IO_FLUSHER)', -result) : null;
 }
 
-/** Whether the calling thread is marked; null where it may not be asked (no CAP_SYS_RESOURCE). */
-export function isIoFlusher(): boolean | null {
-  const result = rawSystemCall(systemCallNumber('prctl'), getIoFlusherOption, 0, 0, 0, 0, 0);
-  return result < 0 ? null : result === 1;
-}
-
-/** Keeps a range of memory from being paged out, and faults it in. Answers the error (often ENOMEM: RLIMIT_MEMLOCK). */
-export function lockMemory(range: { readonly address: number; readonly lengthBytes: number }): SystemError | null {
-  const result = rawSystemCall(systemCallNumber('mlock'), range.address, range.lengthBytes, 0, 0, 0, 0);
-  return result < 0 ? new SystemError('mlock', -result) : null;
-}
-
 /**
  * Has the kernel send this process the signal when its parent ends. Answers false when the parent has ended already
  * (it is not `parentId` any more): then the caller ends itself. To be called on the main thread.
@@ -40,4 +28,3 @@ export function endWithParent(options: { readonly signal: NodeJS.Signals; readon
 // linux/prctl.h
 const setParentDeathSignal = 1;
 const setIoFlusherOption = 57;
-const getIoFlusherOption = 58;
