@@ -69,6 +69,15 @@ const stopWait: Flag = {
 };
 const keeper: Flag = { name: 'keeper', value: 'PATH', required: true, help: "the keeper's socket" };
 
+const kubernetes = (help: string): Flag => ({ name: 'kubernetes', switch: true, help });
+const namespace: Flag = { name: 'namespace', value: 'NAME', help: 'where this driver is installed; needed with --kubernetes' };
+const release: Flag = {
+  name: 'release',
+  value: 'NAME',
+  initial: 'chunkstore',
+  help: 'begins the names of the objects that belong to this installation',
+};
+
 const output: Flag = {
   name: 'output',
   value: 'FORMAT',
@@ -90,7 +99,12 @@ const commands = {
     help: 'Serve CSI Identity and Controller.',
     flags: [
       endpoint('the CSI socket'),
-      { name: 'store', value: 'NODE=unix:///PATH', required: true, repeatable: true, help: 'a store and the node that it is on' },
+      { name: 'store', value: 'NODE=unix:///PATH', repeatable: true, help: 'a store and the node that it is on; not with --kubernetes' },
+      kubernetes('find the stores by their ChunkStorePools; lead elections, issue certificates, revert volumes'),
+      namespace,
+      release,
+      { name: 'stores-service', value: 'NAME', help: "the headless Service in front of the stores' pods; needed with --kubernetes" },
+      { name: 'identity', value: 'NAME', initial: () => hostname(), help: "this replica's name in elections and events: its pod" },
     ],
   },
   node: {
@@ -121,6 +135,10 @@ const commands = {
       ratio,
       fullPoolWait,
       prewrite,
+      kubernetes('publish the pool as a ChunkStorePool, and serve the controller over --listen'),
+      namespace,
+      release,
+      { name: 'listen', value: 'HOST:PORT', help: 'where the controller reaches this store, by mutual TLS; needed with --kubernetes' },
     ],
   },
   keeper: {
