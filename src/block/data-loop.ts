@@ -15,6 +15,7 @@ import type { RequestListener, RequestTarget } from './ports.ts';
 import { DiskOperations, RingDisk } from './ring-disk.ts';
 import type { SessionOptions } from './session.ts';
 import { Sessions } from './sessions.ts';
+import type { CountsOfDevice, Latency, OperationName } from './statistics.ts';
 import { Kind, indexMask, kindMask } from './user-data.ts';
 
 export interface DataLoopOptions {
@@ -123,6 +124,16 @@ export class DataLoop {
   /** Whether the device's file is open, by a loop device for instance. */
   isOpen(connection: number): boolean {
     return this.#sessions.isOpen(connection);
+  }
+
+  /** What was done on a connection since it is served here; null when there is none of this number. */
+  countsOf(connection: number): CountsOfDevice | null {
+    return this.#sessions.countsOf(connection);
+  }
+
+  /** How long the requests of all connections took. */
+  latency(): Readonly<Record<OperationName, Latency>> {
+    return this.#sessions.statistics.latency();
   }
 
   /** Must be called once, after the devices of a dead predecessor were added and before the loop's next round (so before

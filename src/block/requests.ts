@@ -18,12 +18,14 @@ import { addHandle, removeHandle } from './open-handles.ts';
 import { Operation, type OperationCode, type RequestTarget } from './ports.ts';
 import type { Session } from './session.ts';
 import type { SlotShares } from './slot-shares.ts';
+import type { Statistics } from './statistics.ts';
 import { Kind } from './user-data.ts';
 
 export interface RequestsOptions {
   readonly arena: Arena;
   readonly ring: Pick<Ring, 'write'>;
   readonly shares: SlotShares;
+  readonly statistics: Statistics;
   /** A reply is on its way: the kernel may have more requests soon. */
   readonly answered: (session: Session) => void;
   /** The session holds a slot less. */
@@ -40,6 +42,7 @@ export class Requests {
   readonly #arena: Arena;
   readonly #ring: Pick<Ring, 'write'>;
   readonly #shares: SlotShares;
+  readonly #statistics: Statistics;
   readonly #answered: (session: Session) => void;
   readonly #released: (session: Session) => void;
   #target: RequestTarget | null = null;
@@ -49,6 +52,8 @@ export class Requests {
   readonly #sessionOf: (Session | null)[];
   readonly #operationOf: Uint8Array;
   readonly #lengthOf: Int32Array;
+  /** When the target got it, by the performance clock. */
+  readonly #startOf: Float64Array;
   readonly #isRequest: Uint8Array;
   readonly #isParked: Uint8Array;
   /** Stacks of free slots. */
@@ -62,6 +67,7 @@ export class Requests {
     this.#arena = options.arena;
     this.#ring = options.ring;
     this.#shares = options.shares;
+    this.#statistics = options.statistics;
     this.#answered = options.answered;
     this.#released = options.released;
     const { slots, activeSlots, parkingSlots } = options.arena;
@@ -70,6 +76,7 @@ export class Requests {
     this.#sessionOf = Array.from({ length: slots }, () => null);
     this.#operationOf = new Uint8Array(slots);
     this.#lengthOf = new Int32Array(slots);
+    this.#startOf = new Float64Array(slots);
     this.#isRequest = new Uint8Array(slots);
     this.#isParked = new Uint8Array(slots);
     this.#active = new Int32Array(activeSlots);
@@ -139,9 +146,11 @@ export class Requests {
   /** Part of the listener: the target is done with a request. */
   completed(request: number, errno: number): void {
     const slot = this.#slotOf[request]!;
-    const operation = this.#operationOf[slot]!;
+    const operation = this.#operationOf[slot]! as OperationCode | 0;
     assert(operation !== 0, `request ${request} completed twice`);
     this.#operationOf[slot] = 0;
+    const { index } = this.#sessionOf[slot]!;
+    this.#statistics.record(index, operation, this.#lengthOf[slot]!, errno, this.#startOf[slot]!, performance.now());
     if (errno !== 0) this.#reply(slot, errno, 0);
     else if (operation === Operation.read) this.#replyData(slot, this.#lengthOf[slot]!);
     else if (operation === Operation.write) {
@@ -169,6 +178,7 @@ export class Requests {
     this.#sessionOf[parking] = session;
     this.#operationOf[parking] = this.#operationOf[slot]!;
     this.#lengthOf[parking] = this.#lengthOf[slot]!;
+    this.#startOf[parking] = this.#startOf[slot]!;
     this.#isRequest[parking] = 1;
     this.#isParked[parking] = 1;
     this.#operationOf[slot] = 0;
@@ -238,6 +248,7 @@ export class Requests {
   #submit(slot: number, session: Session, operation: OperationCode, offsetBytes: number, lengthBytes: number): void {
     this.#operationOf[slot] = operation;
     this.#lengthOf[slot] = lengthBytes;
+    this.#startOf[slot] = performance.now();
     this.#target!.submit(this.#requestOf[slot]!, operation, session.device, offsetBytes, lengthBytes, this.#arena.dataOffsets[slot]!);
   }
 

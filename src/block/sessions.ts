@@ -15,6 +15,7 @@ import { planRecovery } from './recovery.ts';
 import { Requests } from './requests.ts';
 import { Session, type SessionOptions } from './session.ts';
 import { SlotShares } from './slot-shares.ts';
+import { Statistics, type CountsOfDevice } from './statistics.ts';
 import { Kind } from './user-data.ts';
 
 export interface SessionsOptions {
@@ -26,6 +27,7 @@ export interface SessionsOptions {
 
 export class Sessions {
   readonly requests: Requests;
+  readonly statistics: Statistics;
   /** False ends the reading of new requests. */
   accepting = true;
 
@@ -47,10 +49,12 @@ export class Sessions {
     this.#shares = new SlotShares({ slots: activeSlots, devices });
     this.#sessions = Array.from({ length: devices }, () => null);
     this.#queue = new Int32Array(devices);
+    this.statistics = new Statistics({ devices });
     this.requests = new Requests({
       arena: options.arena,
       ring: options.ring,
       shares: this.#shares,
+      statistics: this.statistics,
       answered: (session) => this.#enqueue(session),
       released: (session) => this.#settle(session),
     });
@@ -66,6 +70,7 @@ export class Sessions {
     assert(this.#sessions[index] === null, `device entry ${index} is taken`);
     const session = new Session({ ...options, index });
     this.#ring.setFile(index, options.fuseDescriptor);
+    this.statistics.reset(index);
     this.#sessions[index] = session;
     this.#shares.addDevice(index);
     this.#enqueue(session);
@@ -89,6 +94,12 @@ export class Sessions {
   isOpen(connection: number): boolean {
     const session = this.#find(connection);
     return session !== null && !session.gone && hasHandles(this.#arena, session.index);
+  }
+
+  /** What was done on a connection since it is served here; null when there is none of this number. */
+  countsOf(connection: number): CountsOfDevice | null {
+    const session = this.#find(connection);
+    return session === null ? null : this.statistics.ofDevice(session.index);
   }
 
   /** Finishes what a predecessor left in the arena; once, after all its connections were added, before the first round. */

@@ -32,6 +32,9 @@ export class Checkpointer {
   #next: (() => void)[] = [];
   #wanted = false;
   #sequence: number;
+  /** Checkpoints of this process that are durable, and when the last of them was. */
+  count = 0;
+  completedAtMs = 0;
 
   /** @param trimmed called when ring and log have room again */
   constructor(state: EngineState, sequence: number, trimmed: () => void, failed: (error: Error) => void) {
@@ -120,6 +123,8 @@ export class Checkpointer {
         return this.abandon();
       }
       this.#sequence = capture.sequence;
+      this.count++;
+      this.completedAtMs = state.ports.clock.nowMs();
       state.pages.committed();
       state.ring.rebase(capture.life);
       // Whoever asks for a checkpoint in here gets the next one: this one counts as running to the end.

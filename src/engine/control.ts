@@ -64,6 +64,7 @@ export type ControlRequest =
   | { readonly kind: 'named'; readonly objectKind: ObjectKind; readonly name: string }
   | { readonly kind: 'usage'; readonly id: ObjectId }
   | { readonly kind: 'pool' }
+  | { readonly kind: 'statistics' }
   | { readonly kind: 'check' }
   /** Writes a checkpoint now; used before a clean stop. */
   | { readonly kind: 'checkpoint' };
@@ -105,6 +106,25 @@ export interface PoolInfo {
   readonly parkedWrites: number;
   readonly sequence: number;
   readonly durableSequence: number;
+}
+
+/** What the engine is busy with, for a person who looks after it. Counts begin at the start of the process. */
+export interface EngineStatistics {
+  /** Records since the last checkpoint in the shared memory, and how many bytes of them there may be. */
+  readonly ringUsedBytes: number;
+  readonly ringBytes: number;
+  /** The same of the record log on disk. */
+  readonly logUsedBytes: number;
+  readonly logBytes: number;
+  readonly dirtyPages: number;
+  readonly residentPages: number;
+  readonly checkpoints: number;
+  /** When the last durable checkpoint of this process was complete; 0: none yet. */
+  readonly checkpointedAtMs: number;
+  /** Cycles of data sync and log sync. */
+  readonly syncs: number;
+  /** Slots that lost their last reference and wait for the record of it to be durable. */
+  readonly slotsInLimbo: number;
 }
 
 /** What `check` found. An empty list of problems means: every count equals what the trees say. */

@@ -1,17 +1,19 @@
 /**
  * Control calls: each makes at most one record and is answered when that record is durable (design rule 5), also when it
- * only says that something is there, or gone, already. (`usage`, `pool` and `check` describe the present and do not wait.)
+ * only says that something is there, or gone, already. (`usage`, `pool`, `statistics` and `check` describe the present and do
+ * not wait.)
  */
 import { assert } from '../util/assert.ts';
 import { StoreError } from '../util/errors.ts';
 import { applyChange } from './changes.ts';
 import type { Checkpointer } from './checkpointer.ts';
-import type { ControlRequest, ObjectAnswer, ObjectKind, PoolInfo } from './control.ts';
+import type { ControlRequest, EngineStatistics, ObjectAnswer, ObjectKind, PoolInfo } from './control.ts';
 import { GRANULE_BYTES, MAXIMUM_CHUNKS } from './geometry.ts';
 import { CheckWalk, UsageWalk, type Walker } from './inspector.ts';
 import type { Merger } from './merger.ts';
 import type { StoredObject } from './objects.ts';
-import { type ControlChange, MAXIMUM_CONTROL_BYTES, MAXIMUM_UNITS, type ObjectDescription } from './record.ts';
+import { type ControlChange, MAXIMUM_CONTROL_BYTES, MAXIMUM_UNITS, type ObjectDescription, RECORD_UNIT_BYTES } from './record.ts';
+import { LOG_BLOCK_BYTES } from './record-log.ts';
 import type { Requests } from './requests.ts';
 import type { EngineState } from './state.ts';
 
@@ -85,6 +87,8 @@ export class Controls {
         return walk(() => new CheckWalk(state, (report) => done(null, report)), failed);
       case 'pool':
         return done(null, this.#pool());
+      case 'statistics':
+        return done(null, this.#statistics());
       case 'checkpoint':
         return checkpointer.request(() => (state.broken === null ? done(null, null) : failed()));
     }
@@ -208,6 +212,23 @@ export class Controls {
       parkedWrites: requests.parkedWrites,
       sequence: journal.sequence,
       durableSequence: durability.durable,
+    };
+  }
+
+  #statistics(): EngineStatistics {
+    const { state, checkpointer } = this.#options;
+    const { ring, log, pages, durability, slots } = state;
+    return {
+      ringUsedBytes: ring.usedUnits * RECORD_UNIT_BYTES,
+      ringBytes: ring.capacityUnits * RECORD_UNIT_BYTES,
+      logUsedBytes: log.usedBlocks * LOG_BLOCK_BYTES,
+      logBytes: log.blocks * LOG_BLOCK_BYTES,
+      dirtyPages: pages.dirtyCount,
+      residentPages: pages.residentCount,
+      checkpoints: checkpointer.count,
+      checkpointedAtMs: checkpointer.completedAtMs,
+      syncs: durability.cycles,
+      slotsInLimbo: slots.inLimbo,
     };
   }
 

@@ -40,6 +40,8 @@ export class Durability {
   #next: Durable[] = [];
   #waitsForRoom: (() => void) | null = null;
   #brokenErrno = 0;
+  /** Cycles begun since the start. */
+  cycles = 0;
 
   constructor(options: DurabilityOptions, recovered: { durable: number; logged: number; loggedPosition: number }) {
     this.#options = options;
@@ -110,6 +112,7 @@ export class Durability {
   #begin(): void {
     this.#cycle = this.#next;
     this.#next = [];
+    this.cycles++;
     const target = this.#options.sequence();
     const afterData = (): void => {
       if (this.#durable >= target) this.#finish(target);

@@ -2,7 +2,17 @@
  * What the main thread of the store needs from the data thread: control calls of the engine, and the FUSE connections
  * of its loop. Both are messages; the answers are durable when they come.
  */
-import type { CheckReport, ControlRequest, ObjectAnswer, ObjectId, ObjectInfo, PoolInfo, Usage } from '../engine/control.ts';
+import type { CountsOfDevice, Latency, OperationName } from '../block/statistics.ts';
+import type {
+  CheckReport,
+  ControlRequest,
+  EngineStatistics,
+  ObjectAnswer,
+  ObjectId,
+  ObjectInfo,
+  PoolInfo,
+  Usage,
+} from '../engine/control.ts';
 
 interface Answers {
   create: ObjectAnswer;
@@ -16,6 +26,7 @@ interface Answers {
   named: ObjectInfo | null;
   usage: Usage;
   pool: PoolInfo;
+  statistics: EngineStatistics;
   check: CheckReport;
   checkpoint: null;
 }
@@ -35,6 +46,16 @@ export interface DeviceConnection {
   readonly fuseDescriptor: number;
   readonly sizeBytes: number;
   readonly readOnly: boolean;
+}
+
+export interface DeviceStatistics {
+  readonly devices: readonly { readonly objectId: ObjectId; readonly counts: CountsOfDevice }[];
+  readonly latency: Readonly<Record<OperationName, Latency>>;
+}
+
+/** What was done on the connections that are served, and how long it took. */
+export interface DataStatistics {
+  statistics(): Promise<DeviceStatistics>;
 }
 
 export interface DataDevices {

@@ -9,7 +9,7 @@ import { closeDescriptor } from '../linux/files.ts';
 import { assert } from '../util/assert.ts';
 import { StoreError } from '../util/errors.ts';
 import type { ControlRequest } from '../engine/control.ts';
-import type { ControlAnswer, DataDevices, DeviceConnection, EngineControl } from './control.ts';
+import type { ControlAnswer, DataDevices, DataStatistics, DeviceConnection, DeviceStatistics, EngineControl } from './control.ts';
 import type {
   DataThreadMessage,
   DataThreadRequest,
@@ -41,7 +41,7 @@ interface Waiting {
   readonly reject: (error: Error) => void;
 }
 
-export class DataThreadClient implements EngineControl, DataDevices {
+export class DataThreadClient implements EngineControl, DataDevices, DataStatistics {
   readonly maximumConnections = ARENA_COUNTS.devices;
   readonly #options: DataThreadOptions;
   readonly #port: MessagePort;
@@ -125,6 +125,10 @@ export class DataThreadClient implements EngineControl, DataDevices {
 
   async openConnections(): Promise<ReadonlySet<number>> {
     return new Set((await this.#ask({ kind: 'open' })) as number[]);
+  }
+
+  async statistics(): Promise<DeviceStatistics> {
+    return (await this.#ask({ kind: 'statistics' })) as DeviceStatistics;
   }
 
   async resize(connection: number, sizeBytes: number): Promise<void> {

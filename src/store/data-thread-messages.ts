@@ -45,6 +45,7 @@ export type DataThreadRequest =
   | { readonly kind: 'remove'; readonly connection: number }
   | { readonly kind: 'resize'; readonly connection: number; readonly sizeBytes: number }
   | { readonly kind: 'open' }
+  | { readonly kind: 'statistics' }
   /** Answers what is under way, and ends. */
   | { readonly kind: 'stop' };
 

@@ -6,12 +6,13 @@ import { randomFillSync } from 'node:crypto';
 import { receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { maximumDataBytes } from '../block/fuse.ts';
 import { DataLoop } from '../block/data-loop.ts';
-import type { ControlRequest } from '../engine/control.ts';
+import type { ControlRequest, ObjectId } from '../engine/control.ts';
 import { Engine } from '../engine/engine.ts';
 import { RING_UNITS } from '../engine/memory-layout.ts';
 import { SharedMemory } from '../linux/memory.ts';
 import { assert } from '../util/assert.ts';
 import { StoreError } from '../util/errors.ts';
+import type { DeviceStatistics } from './control.ts';
 import type { DataThreadMessage, DataThreadRequest, DataThreadSetup, MessageError, ServedConnection } from './data-thread-messages.ts';
 import { ARENA_COUNTS } from './memory-layout.ts';
 import { MetadataStoreClient } from './metadata-store.ts';
@@ -34,6 +35,7 @@ class DataThread {
   readonly #engine: Engine;
   /** The engine's device of each connection. */
   readonly #devices = new Map<number, number>();
+  readonly #objects = new Map<number, ObjectId>();
 
   constructor(setup: DataThreadSetup) {
     this.#setup = setup;
@@ -125,6 +127,8 @@ class DataThread {
           null,
           [...this.#devices.keys()].filter((connection) => this.#loop.isOpen(connection)),
         );
+      case 'statistics':
+        return reply(null, this.#statistics());
       case 'stop':
         this.#loop.stop();
         return reply(null, null);
@@ -144,6 +148,7 @@ class DataThread {
       throw error;
     }
     this.#devices.set(connection.connection, device);
+    this.#objects.set(connection.connection, connection.objectId);
   }
 
   #remove(connection: number, reply: Reply): void {
@@ -151,10 +156,20 @@ class DataThread {
     if (device === undefined) return reply(null, null);
     if (this.#loop.isOpen(connection)) throw new StoreError('in-use', 'a loop device is set up over it: detach that first');
     this.#devices.delete(connection);
+    this.#objects.delete(connection);
     this.#loop.removeDevice(connection, () => {
       this.#engine.closeDevice(device);
       reply(null, null);
     });
+  }
+
+  #statistics(): DeviceStatistics {
+    const devices = [...this.#devices.keys()].flatMap((connection) => {
+      const counts = this.#loop.countsOf(connection);
+      const objectId = this.#objects.get(connection);
+      return counts === null || objectId === undefined ? [] : [{ objectId, counts }];
+    });
+    return { devices, latency: this.#loop.latency() };
   }
 
   #send(message: DataThreadMessage): void {

@@ -8,6 +8,7 @@ import { Operation } from '../../src/block/ports.ts';
 import { Requests } from '../../src/block/requests.ts';
 import { Session } from '../../src/block/session.ts';
 import { SlotShares } from '../../src/block/slot-shares.ts';
+import { Statistics } from '../../src/block/statistics.ts';
 import { indexMask } from '../../src/block/user-data.ts';
 import { type RawRequest, dataParameters, descriptorOf, newMemory, openArena, smallCounts } from '../support/request-arena.ts';
 import { SharedMemory } from '../../src/linux/memory.ts';
@@ -30,6 +31,7 @@ let submitted: Submitted[];
 let replies: { slot: number; lengthBytes: number }[];
 let descriptors: number[];
 let shares: SlotShares;
+let statistics: Statistics;
 
 beforeEach(() => {
   const memory = SharedMemory.create({ name: 'test', sizeBytes: arenaBytes(smallCounts) });
@@ -39,11 +41,12 @@ beforeEach(() => {
   submitted = [];
   replies = [];
   shares = new SlotShares({ slots: smallCounts.activeSlots, devices: smallCounts.devices });
+  statistics = new Statistics({ devices: smallCounts.devices });
   const ring = {
     write: (_file: number, _a: number, _b: number, _c: number, _d: number, lengthBytes: number, userData: number) =>
       void replies.push({ slot: userData & indexMask, lengthBytes }),
   };
-  requests = new Requests({ arena, ring, shares, answered: () => {}, released: () => {} });
+  requests = new Requests({ arena, ring, shares, statistics, answered: () => {}, released: () => {} });
   requests.setTarget({
     submit: (request, operation, device, offset, length, memoryOffset) =>
       void submitted.push({ request, operation, device, offset, length, memory: memoryOffset }),
@@ -229,6 +232,7 @@ test('slots of a predecessor are adopted, answered and freed', () => {
     arena: successor,
     ring: { write: (_f, _a, _b, _c, _d, lengthBytes, userData) => void replies.push({ slot: userData & indexMask, lengthBytes }) },
     shares,
+    statistics,
     answered: () => {},
     released: () => {},
   });
@@ -239,4 +243,16 @@ test('slots of a predecessor are adopted, answered and freed', () => {
   expect(errnoOf(slot)).toBe(0);
   next.replied(slot, 24);
   expect(next.inFlight).toBe(0);
+});
+
+test('requests are counted by operation with their bytes and errors', () => {
+  take(write(8n, 4096, 8192));
+  requests.completed(submitted.at(-1)!.request, 0);
+  take(write(9n, 0, 4096));
+  requests.completed(submitted.at(-1)!.request, 28);
+  expect(statistics.ofDevice(0).write).toEqual({ requests: 2, bytes: 8192, errors: 1 });
+  expect(statistics.ofDevice(0).read.requests).toBe(0);
+  expect(statistics.latency().write.counts.reduce((sum, count) => sum + count)).toBe(2);
+  statistics.reset(0);
+  expect(statistics.ofDevice(0).write.requests).toBe(0);
 });

@@ -202,6 +202,8 @@ export class ReferenceEngine implements EngineUnderTest {
         );
       case 'pool':
         return answer(this.#pool());
+      case 'statistics':
+        throw new StoreError('failed-precondition', 'the reference engine counts nothing');
       case 'usage': {
         const bytes = chunksOf(this.#require(request.id)) * chunkSizeBytes;
         return answer({ usedBytes: bytes, exclusiveBytes: bytes } satisfies Usage);
