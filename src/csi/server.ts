@@ -15,6 +15,7 @@ import { csiService, loadCsiPackage, type CsiServiceName } from './proto.ts';
 import { codeName, toStatus, type CallStatus } from './status.ts';
 import { StoreError } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
+import type { CallObserver } from '../util/metrics.ts';
 
 export interface CsiServerOptions {
   readonly identity: Identity;
@@ -23,6 +24,7 @@ export interface CsiServerOptions {
   readonly log: Logger;
   readonly newRequestId: () => string;
   readonly nowMs: () => number;
+  readonly observe?: CallObserver;
 }
 
 /** What the log may tell of a request: names and ids, never secrets or contexts. */
@@ -123,13 +125,11 @@ export class CsiServer {
     const { log, newRequestId, nowMs } = this.#options;
     const startMs = nowMs();
     const requestId = newRequestId();
-    const line = (code: status): object => ({
-      method: methodName,
-      requestId,
-      ...subjectOf(request),
-      durationMs: Math.round(nowMs() - startMs),
-      code: codeName(code),
-    });
+    const line = (code: status): object => {
+      const durationMs = Math.round(nowMs() - startMs);
+      this.#options.observe?.({ name: methodName, code: codeName(code), durationMs });
+      return { method: methodName, requestId, ...subjectOf(request), durationMs, code: codeName(code) };
+    };
     try {
       const response = await method(request);
       log.info(line(status.OK), `${methodName} done`);

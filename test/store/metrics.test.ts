@@ -1,0 +1,123 @@
+import { expect, test } from '@jest/globals';
+import { Operation } from '../../src/block/ports.ts';
+import { Statistics } from '../../src/block/statistics.ts';
+import type { EngineControl } from '../../src/store/control.ts';
+import { tellStoreMetrics } from '../../src/store/metrics.ts';
+import { silentLogger } from '../../src/util/log.ts';
+import { createMetrics, type Metrics } from '../../src/util/metrics.ts';
+
+const poolId = 'p'.repeat(26);
+const objectId = 'o'.repeat(26);
+const pool = {
+  id: poolId,
+  chunkSizeBytes: 65536,
+  sizeBytes: 1000,
+  usedBytes: 400,
+  freeBytes: 600,
+  provisionedBytes: 2000,
+  volumes: 1,
+  snapshots: 0,
+  counted: true,
+  prewrittenBytes: 0,
+  parkedWrites: 3,
+  sequence: 9,
+  durableSequence: 8,
+};
+const busy = {
+  ringUsedBytes: 64,
+  ringBytes: 640,
+  logUsedBytes: 4096,
+  logBytes: 8192,
+  dirtyPages: 2,
+  residentPages: 5,
+  checkpoints: 7,
+  checkpointedAtMs: 5_000,
+  syncs: 11,
+  slotsInLimbo: 1,
+};
+
+async function scrape(metrics: Metrics): Promise<Map<string, number>> {
+  const { body } = await metrics.text();
+  const lines = body.split('\n').filter((line) => line !== '' && !line.startsWith('#'));
+  return new Map(lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ') + 1))]));
+}
+
+function setUp(options: { engineFails?: boolean } = {}) {
+  const metrics = createMetrics({ role: 'store', version: '1' });
+  const counts = new Statistics({ devices: 1 });
+  const volume = { id: `${poolId}.${objectId}`, name: 'data', sizeBytes: 2000, createdAtMs: 0, source: null, attributes: {}, lineage: 1 };
+  const failing = { ...options };
+  const engine: EngineControl = {
+    call: async (request) => {
+      if (failing.engineFails === true) throw new Error('no answer');
+      return (request.kind === 'pool' ? pool : busy) as never;
+    },
+  };
+  const telling = tellStoreMetrics({
+    metrics,
+    poolId,
+    engine,
+    statistics: { statistics: async () => ({ devices: [{ objectId, counts: counts.ofDevice(0) }], latency: counts.latency() }) },
+    service: {
+      getPool: async () => ({ provisionLimitBytes: 10_000 }),
+      listVolumes: async () => ({ volumes: [{ ...volume, attached: true }] }),
+      listSnapshots: async () => ({ snapshots: [] }),
+      listUsage: async () => ({ usages: [] }),
+    },
+    recovered: { answered: 4, submitted: 5 },
+    log: silentLogger(),
+  });
+  telling.stop();
+  return { metrics, counts, failing };
+}
+
+test('a scrape tells space, what the engine is busy with and the requests of each volume', async () => {
+  const { metrics, counts } = setUp();
+  counts.record(0, Operation.write, 4096, 0, 0, 0.2);
+  counts.record(0, Operation.write, 4096, 28, 0, 61_000);
+  const values = await scrape(metrics);
+  expect(values.get('chunkstore_pool_used_bytes')).toBe(400);
+  expect(values.get('chunkstore_pool_provision_limit_bytes')).toBe(10_000);
+  expect(values.get('chunkstore_pool_parked_writes')).toBe(3);
+  expect(values.get('chunkstore_checkpoints_total')).toBe(7);
+  expect(values.get('chunkstore_checkpoint_timestamp_seconds')).toBe(5);
+  const volume = `volume="${poolId}.${objectId}"`;
+  expect(values.get(`chunkstore_volume_attached{${volume},name="data",kind="volume"}`)).toBe(1);
+  expect(values.get(`chunkstore_volume_requests_total{${volume},operation="write"}`)).toBe(2);
+  expect(values.get(`chunkstore_volume_errors_total{${volume},operation="write"}`)).toBe(1);
+  expect(values.get('chunkstore_recovered_requests{how="done_again"}')).toBe(5);
+});
+
+test('latency classes add up, as Prometheus wants them', async () => {
+  const { metrics, counts } = setUp();
+  for (const tookMs of [0.05, 0.2, 61_000]) counts.record(0, Operation.read, 4096, 0, 0, tookMs);
+  const values = await scrape(metrics);
+  const below = (le: string) => values.get(`chunkstore_request_duration_seconds_bucket{le="${le}",operation="read"}`);
+  expect([below('0.0001'), below('0.00025'), below('60'), below('+Inf')]).toEqual([1, 2, 2, 3]);
+  expect(values.get('chunkstore_request_duration_seconds_count{operation="read"}')).toBe(3);
+});
+
+test('counters do not grow by being scraped', async () => {
+  const { metrics, counts } = setUp();
+  counts.record(0, Operation.write, 4096, 0, 0, 1);
+  await scrape(metrics);
+  expect((await scrape(metrics)).get('chunkstore_checkpoints_total')).toBe(7);
+});
+
+test('a store that does not answer leaves the former values, and is counted', async () => {
+  const { metrics, failing } = setUp();
+  await scrape(metrics);
+  failing.engineFails = true;
+  const values = await scrape(metrics);
+  expect(values.get('chunkstore_pool_used_bytes')).toBe(400);
+  expect(values.get('chunkstore_metrics_failures_total')).toBe(1);
+});
+
+test('calls are counted by name and code', async () => {
+  const metrics = createMetrics({ role: 'controller', version: '1' });
+  metrics.observeCall({ name: 'CreateVolume', code: 'OK', durationMs: 12 });
+  metrics.observeCall({ name: 'CreateVolume', code: 'ABORTED', durationMs: 1 });
+  const values = await scrape(metrics);
+  expect(values.get('chunkstore_calls_total{call="CreateVolume",code="ABORTED"}')).toBe(1);
+  expect(values.get('chunkstore_call_duration_seconds_count{call="CreateVolume"}')).toBe(2);
+});
