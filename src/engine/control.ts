@@ -21,6 +21,8 @@ export interface ObjectInfo {
   readonly sourceKind: ObjectKind | null;
   /** Objects with the same lineage descend from one volume that was created empty. */
   readonly lineage: number;
+  /** Raised by each revert of a volume, and by nothing else. */
+  readonly incarnation: number;
   /** What the creator wanted to remember, for instance the file system; compared by the caller when a name comes again. */
   readonly attributes: Readonly<Record<string, string>>;
 }

@@ -51,7 +51,7 @@ export class StoredObject {
   }
 
   info(): ObjectInfo {
-    return { ...this.description, sizeBytes: this.sizeBytes, lineage: this.lineage };
+    return { ...this.description, sizeBytes: this.sizeBytes, lineage: this.lineage, incarnation: this.incarnation };
   }
 
   row(): ObjectRow {

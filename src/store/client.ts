@@ -117,11 +117,13 @@ export class StoreClient {
     return clientVolume(await this.#call('resizeVolume', { id, sizeBytes }));
   }
 
-  /** `safety` null keeps nothing of the present state; a name of '' lets the store choose one. */
+  /** `safety` null keeps nothing of the present state; a name of '' lets the store choose one, and so does no object id. With
+   * `expectedIncarnation` it is refused when the volume has been reverted since. */
   async revertVolume(request: {
     readonly id: string;
     readonly snapshotId: string;
-    readonly safety: { readonly name: string; readonly attributes: Attributes } | null;
+    readonly safety: { readonly name: string; readonly objectId?: string; readonly attributes: Attributes } | null;
+    readonly expectedIncarnation?: number;
   }): Promise<{ volume: ClientVolume; safety: SnapshotMessage | null; existed: boolean }> {
     const answer = await this.#call('revertVolume', {
       id: request.id,
@@ -129,6 +131,8 @@ export class StoreClient {
       discardPresentState: request.safety === null,
       safetyName: request.safety?.name ?? '',
       safetyAttributes: request.safety?.attributes ?? {},
+      safetyId: request.safety?.objectId ?? '',
+      expectedIncarnation: request.expectedIncarnation ?? 0,
     });
     return { volume: clientVolume(answer.volume), safety: answer.safety, existed: answer.existed };
   }

@@ -40,6 +40,7 @@ export interface VolumeMessage {
   readonly attributes: Attributes;
   readonly attached: boolean;
   readonly lineage: number;
+  readonly incarnation: number;
 }
 
 export interface SnapshotMessage {
@@ -99,7 +100,15 @@ export interface StoreCalls {
   listVolumes: { request: Record<string, never>; response: { volumes: VolumeMessage[] } };
   resizeVolume: { request: { id: string; sizeBytes: number }; response: VolumeMessage };
   revertVolume: {
-    request: { id: string; snapshotId: string; discardPresentState: boolean; safetyName: string; safetyAttributes: Attributes };
+    request: {
+      id: string;
+      snapshotId: string;
+      discardPresentState: boolean;
+      safetyName: string;
+      safetyAttributes: Attributes;
+      safetyId: string;
+      expectedIncarnation: number;
+    };
     response: { volume: VolumeMessage; safety: SnapshotMessage | null; existed: boolean };
   };
   createSnapshot: {

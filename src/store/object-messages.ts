@@ -5,12 +5,12 @@ import { wireId } from './ids.ts';
 import type { SnapshotMessage, VolumeMessage } from './messages.ts';
 
 export function volumeMessage(poolId: ObjectId, object: ObjectInfo, options: { readonly attached: boolean }): VolumeMessage {
-  const { name, sizeBytes, createdAtMs, attributes, lineage, sourceId, sourceKind } = object;
+  const { name, sizeBytes, createdAtMs, attributes, lineage, incarnation, sourceId, sourceKind } = object;
   const source =
     sourceId === null
       ? null
       : { kind: sourceKind === 'snapshot' ? ('KIND_SNAPSHOT' as const) : ('KIND_VOLUME' as const), id: wireId(poolId, sourceId) };
-  return { id: wireId(poolId, object.id), name, sizeBytes, createdAtMs, source, attributes, lineage, attached: options.attached };
+  return { id: wireId(poolId, object.id), name, sizeBytes, createdAtMs, source, attributes, lineage, incarnation, attached: options.attached };
 }
 
 export function snapshotMessage(poolId: ObjectId, object: ObjectInfo, options: { readonly attached: boolean }): SnapshotMessage {

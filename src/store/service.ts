@@ -12,7 +12,7 @@ import type { ObjectAnswer, ObjectId, ObjectInfo, ObjectKind, PoolInfo, Usage } 
 import type { Attachments } from './attachments.ts';
 import type { EngineControl } from './control.ts';
 import { newObjectId } from '../engine/pool-format.ts';
-import { objectIdIn, parseWireId, wireId } from './ids.ts';
+import { isObjectId, objectIdIn, parseWireId, wireId } from './ids.ts';
 import type { AttachMessage, Attributes, CheckMessage, PoolMessage, StoreCalls, UsageMessage } from './messages.ts';
 import type { NodeSessions } from './node-sessions.ts';
 import { BusyLocks, Turns } from '../util/busy-locks.ts';
@@ -118,11 +118,19 @@ export class StoreService {
     const snapshotId = this.#id(request.snapshotId);
     checkAttributes(request.safetyAttributes);
     if (request.safetyName !== '') checkName(request.safetyName);
-    const name = request.safetyName === '' ? `before-revert-${newId()}` : request.safetyName;
-    const safety = request.discardPresentState ? null : { id: newId(), name, attributes: request.safetyAttributes };
+    const safety = request.discardPresentState ? null : safetyOf(request);
     const exclusive = [objectLock(id), deviceLock(id), ...(safety === null ? [] : [nameLock('snapshot', safety.name)])];
     return this.#locks.with({ exclusive, shared: [objectLock(snapshotId)] }, async () => {
-      await this.#object(request.id, 'volume');
+      const volume = await this.#object(request.id, 'volume');
+      // A call that was done already is only answered again, whatever became of the snapshot and of the device since.
+      const made = safety === null ? null : await this.#engine.call({ kind: 'named', objectKind: 'snapshot', name: safety.name });
+      if (made !== null) return this.#revertedBefore(volume, made);
+      if (request.expectedIncarnation !== 0 && request.expectedIncarnation !== volume.incarnation) {
+        throw new StoreError(
+          'failed-precondition',
+          `volume ${request.id} has been reverted since its incarnation was ${request.expectedIncarnation}; it is ${volume.incarnation} now`,
+        );
+      }
       await this.#object(request.snapshotId, 'snapshot');
       await this.#options.attachments.release(id, { what: `volume ${request.id}` });
       const answer = await this.#engine.call({ kind: 'revert', id, snapshotId, safety });
@@ -243,6 +251,19 @@ export class StoreService {
     return this.#options.nodes.beforeCut(wireId(this.#options.poolId, volume.id), { freeze }, cut);
   }
 
+  async #revertedBefore(volume: ObjectInfo, safety: ObjectInfo): Promise<Response<'revertVolume'>> {
+    const { poolId, attachments } = this.#options;
+    if (safety.sourceId !== volume.id) {
+      throw new StoreError('already-exists', `the snapshot ${JSON.stringify(safety.name)} exists already, but of another volume`);
+    }
+    const attached = await attachments.attached();
+    return {
+      volume: await this.#volume(volume),
+      safety: snapshotMessage(poolId, safety, { attached: attached.has(safety.id) }),
+      existed: true,
+    };
+  }
+
   /** Repeats the cut of a snapshot that exists: the engine answers with it as soon as it is durable. */
   #existing(snapshot: ObjectInfo): Promise<ObjectAnswer> {
     const { name, attributes, sourceId } = snapshot;
@@ -311,6 +332,15 @@ export class StoreService {
     if (source.kind === 'KIND_UNSPECIFIED') throw new StoreError('invalid-argument', 'source.kind must be volume or snapshot');
     return { kind: source.kind === 'KIND_VOLUME' ? 'volume' : 'snapshot', id: this.#id(source.id) };
   }
+}
+
+function safetyOf(request: Request<'revertVolume'>): { id: ObjectId; name: string; attributes: Attributes } {
+  const { safetyId, safetyName, safetyAttributes } = request;
+  if (safetyId !== '' && !isObjectId(safetyId)) {
+    throw new StoreError('invalid-argument', `safety_id must be 26 characters of base32, not ${JSON.stringify(safetyId)}`);
+  }
+  const name = safetyName === '' ? `before-revert-${newId()}` : safetyName;
+  return { id: safetyId === '' ? newId() : safetyId, name, attributes: safetyAttributes };
 }
 
 function newId(): ObjectId {

@@ -45,7 +45,7 @@ async function scrape(metrics: Metrics): Promise<Map<string, number>> {
 function setUp(options: { engineFails?: boolean } = {}) {
   const metrics = createMetrics({ role: 'store', version: '1' });
   const counts = new Statistics({ devices: 1 });
-  const volume = { id: `${poolId}.${objectId}`, name: 'data', sizeBytes: 2000, createdAtMs: 0, source: null, attributes: {}, lineage: 1 };
+  const volume = { id: `${poolId}.${objectId}`, name: 'data', sizeBytes: 2000, createdAtMs: 0, source: null, attributes: {}, lineage: 1, incarnation: 1 };
   const failing = { ...options };
   const engine: EngineControl = {
     call: async (request) => {

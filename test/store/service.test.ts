@@ -216,6 +216,63 @@ describe('revert', () => {
     await store.client.revertVolume({ id, snapshotId: snapshot.id, safety: null });
     expect(store.keeper.entries.size).toBe(0);
   });
+
+  test('that was done is only answered again, also when the snapshot is gone and the volume attached', async () => {
+    const { id } = await created('data');
+    const { snapshot } = await store.client.createSnapshot({ name: 's', sourceVolumeId: id, attributes: {} });
+    const objectId = 'r'.repeat(25) + 'a';
+    const request = { id, snapshotId: snapshot.id, safety: { name: 'revert-1', objectId, attributes: {} } };
+    const first = await store.client.revertVolume(request);
+    expect(first).toMatchObject({ existed: false, safety: { name: 'revert-1', id: `${id.split('.')[0]}.${objectId}` } });
+    await store.client.deleteSnapshot(snapshot.id);
+    await store.client.attach(id);
+    store.devices.openObject(id.split('.')[1]!);
+
+    const again = await store.client.revertVolume(request);
+    expect(again).toMatchObject({ existed: true, safety: { id: first.safety!.id } });
+    expect(again.volume.incarnation).toBe(first.volume.incarnation);
+    expect(store.engine.calls.filter(({ kind }) => kind === 'revert')).toHaveLength(1);
+  });
+
+  test('that comes again after its safety snapshot is gone is refused by the incarnation', async () => {
+    const volume = await created('data');
+    const { snapshot } = await store.client.createSnapshot({ name: 's', sourceVolumeId: volume.id, attributes: {} });
+    const request = {
+      id: volume.id,
+      snapshotId: snapshot.id,
+      safety: { name: 'revert-1', attributes: {} },
+      expectedIncarnation: volume.incarnation,
+    };
+    const { safety } = await store.client.revertVolume(request);
+    await store.client.deleteSnapshot(safety!.id);
+    await expect(store.client.revertVolume(request)).rejects.toMatchObject({ code: 'failed-precondition' });
+    expect(store.engine.calls.filter(({ kind }) => kind === 'revert')).toHaveLength(1);
+  });
+
+  test('keeps devices away while it runs: an attachment is busy', async () => {
+    const { id } = await created('data');
+    const { snapshot } = await store.client.createSnapshot({ name: 's', sourceVolumeId: id, attributes: {} });
+    const reached = Promise.withResolvers<void>();
+    const gate = Promise.withResolvers<void>();
+    store.engine.before = async ({ kind }) => {
+      if (kind !== 'revert') return;
+      reached.resolve();
+      await gate.promise;
+    };
+    const running = store.client.revertVolume({ id, snapshotId: snapshot.id, safety: null });
+    await reached.promise;
+    await expect(store.client.attach(id)).rejects.toMatchObject({ code: 'busy' });
+    gate.resolve();
+    await running;
+    await store.client.attach(id);
+  });
+
+  test('wants a well-formed id for the safety snapshot', async () => {
+    const { id } = await created('data');
+    const { snapshot } = await store.client.createSnapshot({ name: 's', sourceVolumeId: id, attributes: {} });
+    const safety = { name: 'revert-1', objectId: '../etc', attributes: {} };
+    await expect(store.client.revertVolume({ id, snapshotId: snapshot.id, safety })).rejects.toMatchObject({ code: 'invalid-argument' });
+  });
 });
 
 describe('attachments', () => {

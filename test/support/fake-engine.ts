@@ -75,9 +75,13 @@ export class FakeEngine implements EngineControl {
   }
 
   #revert(request: Extract<ControlRequest, { kind: 'revert' }>): ObjectAnswer {
-    const volume = this.#get(request.id);
+    const before = this.#get(request.id);
     this.#get(request.snapshotId);
-    if (request.safety === null) return { object: volume, existed: false, safety: null };
+    const volume = { ...before, incarnation: ++this.#sequence };
+    if (request.safety === null) {
+      this.objects.set(volume.id, volume);
+      return { object: volume, existed: false, safety: null };
+    }
     const answer = this.#add({
       ...request.safety,
       kind: 'snapshot',
@@ -86,10 +90,12 @@ export class FakeEngine implements EngineControl {
       sourceKind: 'volume',
       lineage: volume.lineage,
     });
-    return { object: volume, existed: answer.existed, safety: answer.object };
+    if (answer.existed) return { object: before, existed: true, safety: answer.object };
+    this.objects.set(volume.id, volume);
+    return { object: volume, existed: false, safety: answer.object };
   }
 
-  #add(wanted: Omit<ObjectInfo, 'createdAtMs'>): ObjectAnswer {
+  #add(wanted: Omit<ObjectInfo, 'createdAtMs' | 'incarnation'>): ObjectAnswer {
     for (const object of this.objects.values()) {
       if (object.kind === wanted.kind && object.name === wanted.name) return { object, existed: true, safety: null };
     }
@@ -100,6 +106,7 @@ export class FakeEngine implements EngineControl {
       name,
       sizeBytes,
       createdAtMs: 1_700_000_000_000 + ++this.#sequence,
+      incarnation: this.#sequence,
       sourceId,
       sourceKind,
       lineage,

@@ -305,6 +305,7 @@ export class ReferenceEngine implements EngineUnderTest {
       sourceId: source?.info.id ?? null,
       sourceKind: source?.info.kind ?? null,
       lineage: source?.info.lineage ?? this.#nextNumber,
+      incarnation: this.#nextNumber,
       attributes: request.attributes,
     };
     const object = { info, number: this.#nextNumber, granules: source ? [...source.granules] : [] };
