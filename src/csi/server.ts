@@ -5,6 +5,7 @@
  * The socket is bound under a name of its own and renamed, so that callers always find a socket that is served, also
  * while one process takes over from another; at the end it is removed only if it is still ours.
  */
+import { randomBytes } from 'node:crypto';
 import { rename, rm, stat } from 'node:fs/promises';
 import { Server, ServerCredentials, status, type handleUnaryCall, type ServiceDefinition } from '@grpc/grpc-js';
 
@@ -64,14 +65,13 @@ export class CsiServer {
   /** `endpoint`: "unix:///path/of/csi.sock". Resolves once calls are served there. */
   async listen(endpoint: string): Promise<void> {
     const path = socketPath(endpoint);
-    const temporaryPath = `${path}.${process.pid}`;
+    // Not the process's id, which is 1 in every container: Node removes the name that it bound when the server stops,
+    // and that must not be a successor's.
+    const temporaryPath = `${path}.${randomBytes(4).toString('hex')}`;
     if (Buffer.byteLength(temporaryPath) > MAXIMUM_SOCKET_PATH_BYTES) {
-      throw new StoreError(
-        'invalid-argument',
-        `the socket path ${path} is too long; with ".${process.pid}" it must not exceed ${MAXIMUM_SOCKET_PATH_BYTES} bytes`,
-      );
+      const excessBytes = Buffer.byteLength(temporaryPath) - MAXIMUM_SOCKET_PATH_BYTES;
+      throw new StoreError('invalid-argument', `the socket path ${path} is too long for a unix socket, by ${excessBytes} bytes`);
     }
-    await rm(temporaryPath, { force: true });
     await new Promise<void>((resolve, reject) => {
       this.#server.bindAsync(`unix:${temporaryPath}`, ServerCredentials.createInsecure(), (error) => {
         if (error === null) resolve();
