@@ -91,6 +91,7 @@ async function space({ store, print }: Context): Promise<void> {
     `pool ${pool.id} on ${pool.node}, chunks of ${formatBytes(pool.chunkSizeBytes)}`,
     `size ${formatBytes(pool.sizeBytes)}, used ${formatBytes(pool.usedBytes)}${pool.counted ? '' : ' or less (still counting)'}, free ${formatBytes(pool.freeBytes)}`,
     `provisioned ${formatBytes(pool.provisionedBytes)} of ${formatBytes(pool.provisionLimitBytes)} in ${counted(pool.volumes, 'volume')}; ${counted(pool.snapshots, 'snapshot')}`,
+    ...(pool.lost ? ['declared lost: nothing is made from it or attached until spec.lost of its ChunkStorePool is false'] : []),
     ...(pool.parkedWrites > 0 ? [`${counted(pool.parkedWrites, 'write')} waiting for room`] : []),
   ];
   const table = formatTable(lines, [

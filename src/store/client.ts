@@ -109,6 +109,12 @@ export class StoreClient {
     return clientVolume(await this.#call('getVolume', { id }));
   }
 
+  /** The volume of that name, null when there is none. */
+  async findVolume(name: string): Promise<ClientVolume | null> {
+    const { volume } = await this.#call('findVolume', { name });
+    return volume === null ? null : clientVolume(volume);
+  }
+
   async listVolumes(): Promise<ClientVolume[]> {
     return (await this.#call('listVolumes', {})).volumes.map(clientVolume);
   }

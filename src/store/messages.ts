@@ -24,6 +24,8 @@ export interface PoolMessage {
   readonly parkedWrites: number;
   readonly sequence: number;
   readonly durableSequence: number;
+  readonly reserveBytes: number;
+  readonly lost: boolean;
 }
 
 export interface SourceMessage {
@@ -97,6 +99,7 @@ export interface StoreCalls {
   };
   deleteVolume: { request: { id: string }; response: Record<string, never> };
   getVolume: { request: { id: string }; response: VolumeMessage };
+  findVolume: { request: { name: string }; response: { volume: VolumeMessage | null } };
   listVolumes: { request: Record<string, never>; response: { volumes: VolumeMessage[] } };
   resizeVolume: { request: { id: string; sizeBytes: number }; response: VolumeMessage };
   revertVolume: {

@@ -55,6 +55,7 @@ const CALL_NAMES: readonly StoreCallName[] = [
   'createVolume',
   'deleteVolume',
   'getVolume',
+  'findVolume',
   'listVolumes',
   'resizeVolume',
   'revertVolume',

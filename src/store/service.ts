@@ -11,6 +11,7 @@ import type { Logger } from '../util/log.ts';
 import type { ObjectAnswer, ObjectId, ObjectInfo, ObjectKind, PoolInfo, Usage } from '../engine/control.ts';
 import type { Attachments } from './attachments.ts';
 import type { EngineControl } from './control.ts';
+import type { Fence } from './fence.ts';
 import { newObjectId } from '../engine/pool-format.ts';
 import { isObjectId, objectIdIn, parseWireId, wireId } from './ids.ts';
 import type { AttachMessage, Attributes, CheckMessage, PoolMessage, StoreCalls, UsageMessage } from './messages.ts';
@@ -22,6 +23,7 @@ export interface StoreServiceOptions {
   readonly engine: EngineControl;
   readonly attachments: Attachments;
   readonly nodes: NodeSessions;
+  readonly fence: Fence;
   readonly poolId: ObjectId;
   readonly node: string;
   /** How many times the pool's size all volumes together may be large. */
@@ -54,11 +56,13 @@ export class StoreService {
 
   async getPool(): Promise<PoolMessage> {
     const pool = await this.#engine.call({ kind: 'pool' });
-    return { ...pool, node: this.#options.node, provisionLimitBytes: this.#provisionLimitBytes(pool) };
+    const { node, fence } = this.#options;
+    return { ...pool, node, provisionLimitBytes: this.#provisionLimitBytes(pool), reserveBytes: reserveBytesOf(pool), lost: fence.lost };
   }
 
   async createVolume(request: Request<'createVolume'>): Promise<Response<'createVolume'>> {
     const { name, sizeBytes, attributes } = request;
+    this.#options.fence.demandOpen();
     checkName(name);
     checkAttributes(attributes);
     checkSize(sizeBytes, { zeroAllowed: request.source !== null });
@@ -92,6 +96,11 @@ export class StoreService {
     return this.#volume(await this.#object(request.id, 'volume'));
   }
 
+  async findVolume(request: Request<'findVolume'>): Promise<Response<'findVolume'>> {
+    const volume = await this.#engine.call({ kind: 'named', objectKind: 'volume', name: request.name });
+    return { volume: volume === null ? null : await this.#volume(volume) };
+  }
+
   async listVolumes(): Promise<Response<'listVolumes'>> {
     const [objects, attached] = await Promise.all([this.#objects(), this.#options.attachments.attached()]);
     const { poolId } = this.#options;
@@ -100,6 +109,7 @@ export class StoreService {
   }
 
   async resizeVolume(request: Request<'resizeVolume'>): Promise<Response<'resizeVolume'>> {
+    this.#options.fence.demandOpen();
     checkSize(request.sizeBytes, { zeroAllowed: false });
     const id = this.#id(request.id);
     return this.#locks.with({ exclusive: [objectLock(id)] }, async () => {
@@ -114,6 +124,7 @@ export class StoreService {
   }
 
   async revertVolume(request: Request<'revertVolume'>): Promise<Response<'revertVolume'>> {
+    this.#options.fence.demandOpen();
     const id = this.#id(request.id);
     const snapshotId = this.#id(request.snapshotId);
     checkAttributes(request.safetyAttributes);
@@ -144,6 +155,7 @@ export class StoreService {
 
   async createSnapshot(request: Request<'createSnapshot'>): Promise<Response<'createSnapshot'>> {
     const { name, attributes } = request;
+    this.#options.fence.demandOpen();
     checkName(name);
     checkAttributes(attributes);
     const sourceId = this.#id(request.sourceVolumeId);
@@ -181,6 +193,7 @@ export class StoreService {
   }
 
   async attach(request: Request<'attach'>): Promise<AttachMessage> {
+    this.#options.fence.demandOpen();
     const id = this.#id(request.id);
     return this.#locks.with({ exclusive: [deviceLock(id)] }, async () => {
       const object = await this.#find(id, null, request.id);
@@ -311,7 +324,7 @@ export class StoreService {
   /** After a snapshot the first write to each chunk needs a slot: what is made in a full pool would stop its own source. */
   async #refuseWhenFull(): Promise<void> {
     const pool = await this.#engine.call({ kind: 'pool' });
-    const reserveBytes = Math.floor(pool.sizeBytes / RESERVE_PART);
+    const reserveBytes = reserveBytesOf(pool);
     if (!pool.counted || pool.freeBytes >= reserveBytes) return;
     throw new StoreError(
       'no-space',
@@ -341,6 +354,10 @@ function safetyOf(request: Request<'revertVolume'>): { id: ObjectId; name: strin
   }
   const name = safetyName === '' ? `before-revert-${newId()}` : safetyName;
   return { id: safetyId === '' ? newId() : safetyId, name, attributes: safetyAttributes };
+}
+
+function reserveBytesOf(pool: PoolInfo): number {
+  return Math.floor(pool.sizeBytes / RESERVE_PART);
 }
 
 function newId(): ObjectId {

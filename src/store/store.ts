@@ -17,7 +17,8 @@ import type { Logger } from '../util/log.ts';
 import { Attachments, type DescriptorKeeper } from './attachments.ts';
 import { DataThreadClient } from './data-thread-client.ts';
 import { memoryLayout } from './memory-layout.ts';
-import type { Attributes } from './messages.ts';
+import type { Attributes, PoolMessage } from './messages.ts';
+import { PoolFence } from './fence.ts';
 import { MetadataEnvironment } from './metadata-environment.ts';
 import { NodeSessions } from './node-sessions.ts';
 import { closePool, createPool, openPool, readPoolIdentity, type PoolFolder } from './pool.ts';
@@ -52,6 +53,11 @@ export interface RunningStore {
   /** Ends the streams of node roles: the first thing of a stop. */
   endSessions(): void;
   readonly poolId: ObjectId;
+  readonly fence: PoolFence;
+  /** Why the pool can only be read; null while its disk works. */
+  failure(): string | null;
+  /** The pool as getPool tells it, and how many volumes and snapshots have an open block device. */
+  look(): Promise<PoolMessage & { readonly attached: number }>;
   close(): Promise<void>;
 }
 
@@ -74,6 +80,7 @@ export async function startStore(options: StoreOptions): Promise<RunningStore> {
       check: checkHeader,
     });
     const memoryDescriptor = await takeMemory(keeper, kept);
+    let failure: string | null = null;
     const data = await DataThreadClient.start({
       pool,
       memoryDescriptor,
@@ -81,7 +88,10 @@ export async function startStore(options: StoreOptions): Promise<RunningStore> {
       parkTimeoutMs: options.parkTimeoutMs,
       prewrite: options.prewrite,
       died: options.died,
-      failed: (reason) => log.fatal({ reason }, 'the disk failed: the pool can only be read from now on'),
+      failed: (reason) => {
+        failure = reason;
+        log.fatal({ reason }, 'the disk failed: the pool can only be read from now on');
+      },
       warned: (warning) => log.warn(warning),
     });
     const attachments = new Attachments({ devices: data, keeper, mounts: { create: createFuseMount, close: closeDescriptor }, log });
@@ -89,10 +99,15 @@ export async function startStore(options: StoreOptions): Promise<RunningStore> {
     log.info({ pool: poolId, successor: kept !== null, ...recovered }, 'pool is open');
     const nodes = new NodeSessions({ log });
     const { node, overprovisioningRatio } = options;
-    const service = new StoreService({ engine: data, attachments, nodes, poolId, node, overprovisioningRatio, freezes, log });
+    const fence = new PoolFence(pool);
+    if (fence.lost) log.warn({ pool: poolId }, 'the pool was declared lost: nothing is made from it or attached until it is taken back');
+    const service = new StoreService({ engine: data, attachments, nodes, fence, poolId, node, overprovisioningRatio, freezes, log });
     return {
       server: createStoreServer({ service, nodes, log }),
       poolId,
+      fence,
+      failure: () => failure,
+      look: async () => ({ ...(await service.getPool()), attached: (await attachments.attached()).size }),
       endSessions: () => nodes.close(),
       close: async () => {
         await data.stop();

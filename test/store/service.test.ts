@@ -8,6 +8,7 @@ import { Attachments } from '../../src/store/attachments.ts';
 import { StoreClient } from '../../src/store/client.ts';
 import { StaticStoreDirectory } from '../../src/store/directory.ts';
 import type { NodeAction } from '../../src/store/messages.ts';
+import { PoolFence } from '../../src/store/fence.ts';
 import { NodeSessionClient } from '../../src/store/node-session-client.ts';
 import { NodeSessions } from '../../src/store/node-sessions.ts';
 import { createStoreServer } from '../../src/store/server.ts';
@@ -27,6 +28,7 @@ class Store {
   readonly mounts = new FakeMounts();
   readonly nodes = new NodeSessions({ log, limitMs: 300 });
   readonly attachments = new Attachments({ devices: this.devices, keeper: this.keeper, mounts: this.mounts, log });
+  readonly fence: PoolFence;
   readonly target: string;
   readonly client: StoreClient;
   readonly server: Server;
@@ -34,7 +36,9 @@ class Store {
   constructor(folder: string, options: { node?: string; poolId?: string; sizeBytes?: number } = {}) {
     const { node = 'node-a', poolId = 'p'.repeat(26), sizeBytes = 100 * MIB } = options;
     this.engine = new FakeEngine({ poolId, sizeBytes });
+    this.fence = new PoolFence({ folder, id: poolId });
     const service = new StoreService({
+      fence: this.fence,
       engine: this.engine,
       attachments: this.attachments,
       nodes: this.nodes,
@@ -121,6 +125,14 @@ describe('volumes and snapshots over the wire', () => {
     await store.client.deleteSnapshot('nonsense');
   });
 
+  test('a volume is found by its name, and a name that is free is no error', async () => {
+    const data = await created('data');
+    expect(await store.client.findVolume('data')).toEqual(data);
+    expect(await store.client.findVolume('other')).toBeNull();
+    await store.client.createSnapshot({ name: 'snap', sourceVolumeId: data.id, attributes: {} });
+    expect(await store.client.findVolume('snap')).toBeNull();
+  });
+
   test('deleting a volume by the call for snapshots leaves it alone', async () => {
     const { id } = await created('data');
     await store.client.deleteSnapshot(id);
@@ -185,6 +197,37 @@ describe('volumes and snapshots over the wire', () => {
     const away = new StoreClient({ target: `unix://${folder}/nobody.sock`, timeoutMs: 500 });
     await expect(away.getPool()).rejects.toMatchObject({ code: 'unavailable' });
     away.close();
+  });
+});
+
+describe('a lost pool', () => {
+  test('makes and attaches nothing, with the cause and the remedy, while reading, detaching and deleting go on', async () => {
+    const { id } = await created('data');
+    const { snapshot } = await store.client.createSnapshot({ name: 's', sourceVolumeId: id, attributes: {} });
+    await store.client.attach(id);
+    await store.fence.setLost(true);
+    const { client } = store;
+    const refused = expect.objectContaining({ code: 'failed-precondition', message: expect.stringMatching(/declared lost.*spec\.lost/) });
+    for (const call of [
+      () => client.createVolume(volume('new')),
+      () => client.createVolume(volume('data')),
+      () => client.createVolume({ ...volume('clone'), source: { kind: 'snapshot', id: snapshot.id } }),
+      () => client.createSnapshot({ name: 't', sourceVolumeId: id, attributes: {} }),
+      () => client.revertVolume({ id, snapshotId: snapshot.id, safety: null }),
+      () => client.resizeVolume(id, 2 * MIB),
+      () => client.attach(id),
+    ]) {
+      await expect(call()).rejects.toEqual(refused);
+    }
+    expect(await client.getPool()).toMatchObject({ lost: true, volumes: 1, snapshots: 1 });
+    expect(await client.getVolume(id)).toMatchObject({ name: 'data' });
+    expect(await client.findVolume('data')).toMatchObject({ id });
+    expect(await client.listSnapshots()).toEqual([snapshot]);
+    await client.detach(id);
+    await client.deleteSnapshot(snapshot.id);
+    await store.fence.setLost(false);
+    expect(await client.getPool()).toMatchObject({ lost: false, volumes: 1, snapshots: 0 });
+    await client.attach(id);
   });
 });
 
