@@ -3,7 +3,8 @@
  * small. Status 0: done; 1: it failed, one line on standard error says why; 2: wrong words or flags.
  */
 import { parseCommandLine, UsageError, type Config } from './config.ts';
-import { createLogger } from './util/log.ts';
+import type { RoleProcessControl, RunningRole } from './roles/lifecycle.ts';
+import { createLogger, type Logger } from './util/log.ts';
 import { StoreError } from './util/errors.ts';
 
 async function main(): Promise<void> {
@@ -28,7 +29,8 @@ async function run(config: Config): Promise<void> {
     case 'store':
     case 'keeper': {
       const { runRole } = await import('./roles/lifecycle.ts');
-      return runRole({ name: command, log, start: async () => (await roleOf(command))(config, log) });
+      const servesIo = command === 'store' || command === 'keeper';
+      return runRole({ name: command, log, servesIo, start: async (control) => (await roleOf(command))(config, log, control) });
     }
     case 'freezer': {
       const { runFreezer } = await import('./mount/freezer.ts');
@@ -45,7 +47,9 @@ async function run(config: Config): Promise<void> {
   }
 }
 
-async function roleOf(name: 'controller' | 'node' | 'store' | 'keeper') {
+type RoleStart = (config: Config, log: Logger, control: RoleProcessControl) => Promise<RunningRole>;
+
+async function roleOf(name: 'controller' | 'node' | 'store' | 'keeper'): Promise<RoleStart> {
   switch (name) {
     case 'controller':
       return (await import('./roles/controller.ts')).startController;

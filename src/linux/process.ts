@@ -8,12 +8,18 @@ import { SystemError } from './system-error.ts';
  * I/O that it would have to serve itself (PR_SET_IO_FLUSHER, prctl(2)). Needs CAP_SYS_RESOURCE; answers the error, for
  * a warning, because the system works without.
  *
- * Node starts threads before any JavaScript runs, so a process cannot mark itself: its parent marks its own main
- * thread, spawns (the mark is inherited over fork and exec), and takes the mark away again.
+ * Node starts threads before any JavaScript runs, so a process cannot mark itself as it is. The mark is inherited over
+ * fork and exec: either a parent marks its own main thread, spawns, and takes the mark away again, or the process marks
+ * itself and then starts its program once more (src/roles/io-flusher.ts).
  */
 export function setIoFlusher(options: { readonly enabled: boolean }): SystemError | null {
   const result = rawSystemCall(systemCallNumber('prctl'), setIoFlusherOption, options.enabled ? 1 : 0, 0, 0, 0, 0);
   return result < 0 ? new SystemError('prctl(PR_SET_IO_FLUSHER)', -result) : null;
+}
+
+/** Whether the calling thread bears that mark; false also where the kernel does not let us ask (CAP_SYS_RESOURCE). */
+export function isIoFlusher(): boolean {
+  return rawSystemCall(systemCallNumber('prctl'), getIoFlusherOption, 0, 0, 0, 0, 0) === 1;
 }
 
 /**
@@ -28,3 +34,4 @@ export function endWithParent(options: { readonly signal: NodeJS.Signals; readon
 // linux/prctl.h
 const setParentDeathSignal = 1;
 const setIoFlusherOption = 57;
+const getIoFlusherOption = 58;

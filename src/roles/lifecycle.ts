@@ -6,6 +6,7 @@
  * dies, the role ends too: it sees its channel close, and the kernel sends it a SIGTERM besides.
  */
 import { endWithParent } from '../linux/process.ts';
+import { markAsServingIo } from './io-flusher.ts';
 import { StoreError } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
 
@@ -21,6 +22,12 @@ export interface RunningRole {
   drain?(): Promise<readonly string[]>;
 }
 
+/** What a role may ask of its process. */
+export interface RoleProcessControl {
+  /** Ends in order, as on a signal, but as a failure, so that whoever started the process starts it again. */
+  endWith(error: Error): void;
+}
+
 /** Names the parent's process to its roles, because the parent may die before they look. */
 export const PARENT_VARIABLE = 'CHUNKSTORE_PARENT_PID';
 const STOP_LIMIT_MS = 30_000;
@@ -30,20 +37,24 @@ const ORPHAN_LIMIT_MS = 5_000;
 export async function runRole(options: {
   readonly name: string;
   readonly log: Logger;
-  readonly start: () => Promise<RunningRole>;
+  readonly start: (control: RoleProcessControl) => Promise<RunningRole>;
+  /** Others' I/O waits for this process: its own memory must not wait for theirs. */
+  readonly servesIo?: boolean;
 }): Promise<void> {
   const { name, log } = options;
-  process.title = `chunkstore ${name}`;
   const parentPid = Number(process.env[PARENT_VARIABLE] ?? 0);
+  // A parent has seen to it before it started this process.
+  if (options.servesIo === true && parentPid === 0) markAsServingIo(log);
+  process.title = `chunkstore ${name}`;
   const ending = new Ending(log);
   if (parentPid > 0) tieToParent(parentPid, ending, log);
   else for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => ending.begin({ why: signal, limitMs: STOP_LIMIT_MS }));
   try {
-    const role = await options.start();
+    const role = await options.start({ endWith: (error) => ending.begin({ why: error.message, limitMs: STOP_LIMIT_MS, status: 1 }) });
     ending.started(role);
     process.on('message', (command: RoleCommand) => void obey(command, role, ending, log));
     log.info('ready');
-    process.send?.({ kind: 'ready' } satisfies RoleReport);
+    report({ kind: 'ready' });
   } catch (error) {
     fail(name, log, error);
   }
@@ -70,23 +81,24 @@ class Ending {
     this.#role.resolve(role);
   }
 
-  begin(options: { readonly why: string; readonly limitMs: number }): void {
+  begin(options: { readonly why: string; readonly limitMs: number; readonly status?: number }): void {
     if (this.#begun) return;
     this.#begun = true;
-    this.#log.info({ why: options.why }, 'stopping');
+    const status = options.status ?? 0;
+    this.#log[status === 0 ? 'info' : 'error']({ why: options.why }, 'stopping');
     setTimeout(() => {
       this.#log.error(`did not stop within ${options.limitMs} ms`);
       process.exit(1);
     }, options.limitMs);
-    void this.#stop();
+    void this.#stop(status);
   }
 
-  async #stop(): Promise<void> {
+  async #stop(status: number): Promise<void> {
     try {
       const role = await this.#role.promise;
       await role.stop();
       this.#log.info('stopped');
-      process.exit(0);
+      process.exit(status);
     } catch (error) {
       this.#log.error({ err: error }, 'did not stop in order');
       process.exit(1);
@@ -118,5 +130,10 @@ async function obey(command: RoleCommand, role: RunningRole, ending: Ending, log
     log.warn({ err: error }, 'could not find out what is in use');
     holders = [`something: ${error instanceof Error ? error.message : String(error)}`];
   }
-  process.send?.({ kind: 'drained', holders } satisfies RoleReport);
+  report({ kind: 'drained', holders });
+}
+
+/** To the parent, if there is one. One that has just gone is noticed by the channel's end, not by what cannot be sent. */
+function report(news: RoleReport): void {
+  if (process.connected) process.send?.(news, undefined, undefined, () => {});
 }
