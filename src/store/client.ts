@@ -19,6 +19,7 @@ import {
   type AttachMessage,
   type Attributes,
   type CheckMessage,
+  type HandOverRequestMessage,
   type NodeReplyMessage,
   type NodeRequestMessage,
   type PoolMessage,
@@ -181,6 +182,12 @@ export class StoreClient {
 
   check(): Promise<CheckMessage> {
     return this.#call('check', {}, this.#longTimeoutMs);
+  }
+
+  /** Asks the store to leave its pool to another one on its node; answers when the pool's locks are free. A store that does
+   * not know the call is `failed-precondition`, like one that refuses. */
+  handOver(request: HandOverRequestMessage): Promise<{ readonly keeperKeys: readonly string[] }> {
+    return this.#call('handOver', request);
   }
 
   /** The stream over which the store asks this node to sync file systems; the caller reopens it when it ends. */

@@ -76,6 +76,12 @@ export interface AttachMessage {
   readonly attributes: Attributes;
 }
 
+export interface HandOverRequestMessage {
+  readonly version: number;
+  readonly poolId: string;
+  readonly successor: string;
+}
+
 export type NodeAction = 'ACTION_SYNC' | 'ACTION_FREEZE' | 'ACTION_THAW';
 
 export interface NodeRequestMessage {
@@ -126,6 +132,7 @@ export interface StoreCalls {
   getUsage: { request: { id: string }; response: UsageMessage };
   listUsage: { request: Record<string, never>; response: { usages: UsageMessage[] } };
   check: { request: Record<string, never>; response: CheckMessage };
+  handOver: { request: HandOverRequestMessage; response: { keeperKeys: string[] } };
 }
 export type StoreCallName = keyof StoreCalls;
 

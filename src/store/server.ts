@@ -24,33 +24,55 @@ import {
 } from './messages.ts';
 import type { NodeSessions, NodeSessionStream } from './node-sessions.ts';
 
-export type StoreHandlers = { [Name in StoreCallName]: (request: StoreCalls[Name]['request']) => Promise<StoreCalls[Name]['response']> };
+type ServiceCallName = Exclude<StoreCallName, 'handOver'>;
+export type StoreHandlers = { [Name in ServiceCallName]: (request: StoreCalls[Name]['request']) => Promise<StoreCalls[Name]['response']> };
+
+/** Gives the pool up. `gone` fires when whoever asked does not wait for the answer any more. */
+export type HandOverHandler = (
+  request: StoreCalls['handOver']['request'],
+  options: { readonly gone: AbortSignal },
+) => Promise<StoreCalls['handOver']['response']>;
 
 /** A server of the store's calls that is bound nowhere yet. */
 export function createStoreServer(options: {
   readonly service: StoreHandlers;
   readonly nodes: NodeSessions;
   readonly log: Logger;
+  /** Missing: this server does not know the call. */
+  readonly handOver?: HandOverHandler;
 }): Server {
-  const { service, nodes, log } = options;
+  const { service, nodes, log, handOver } = options;
   const server = new Server({ 'grpc.max_receive_message_length': MAXIMUM_MESSAGE_BYTES });
-  const unary = <Name extends StoreCallName>(name: Name) => {
-    return (call: ServerUnaryCall<StoreCalls[Name]['request'], unknown>, done: sendUnaryData<StoreCalls[Name]['response']>): void => {
-      void answer(name, call.request, (request) => service[name](request), log).then(
+  const unary = <Name extends StoreCallName>(
+    name: Name,
+    serve: (request: StoreCalls[Name]['request'], options: { readonly gone: AbortSignal }) => Promise<StoreCalls[Name]['response']>,
+  ): UntypedHandleCall => {
+    const handle = (
+      call: ServerUnaryCall<StoreCalls[Name]['request'], unknown>,
+      done: sendUnaryData<StoreCalls[Name]['response']>,
+    ): void => {
+      const gone = new AbortController();
+      call.on('cancelled', () => gone.abort());
+      void answer(name, call.request, (request) => serve(request, { gone: gone.signal }), log).then(
         (response) => done(null, response),
         (error: unknown) => done(toStatus(error)),
       );
     };
+    return handle as UntypedHandleCall;
   };
   const implementation: UntypedServiceImplementation = {
     nodeSession: (call: ServerDuplexStream<NodeReplyMessage, NodeRequestMessage>) => serveNodeSession(call, nodes, log),
   };
-  for (const name of CALL_NAMES) implementation[name] = unary(name) as UntypedHandleCall;
+  const add = <Name extends ServiceCallName>(name: Name): void => {
+    implementation[name] = unary(name, (request) => service[name](request));
+  };
+  for (const name of CALL_NAMES) add(name);
+  if (handOver !== undefined) implementation['handOver'] = unary('handOver', handOver);
   server.addService(loadStoreProtocol().service, implementation);
   return server;
 }
 
-const CALL_NAMES: readonly StoreCallName[] = [
+const CALL_NAMES: readonly ServiceCallName[] = [
   'getPool',
   'createVolume',
   'deleteVolume',
