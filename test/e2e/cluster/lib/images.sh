@@ -52,3 +52,9 @@ load_image() {
   for number in $(node_numbers); do containerd_client "$number" images import "$archive" >/dev/null; done
   [ "$archive" = "$1" ] || rm -f "$archive"
 }
+
+# tag_image NAME OTHER-NAME: the same image under another full name too, on every node
+tag_image() {
+  local number
+  for number in $(node_numbers); do containerd_client "$number" images tag --force "$1" "$2" >/dev/null; done
+}
