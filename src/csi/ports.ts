@@ -34,6 +34,8 @@ export interface StorePool {
   readonly sizeBytes: number;
   readonly usedBytes: number;
   readonly freeBytes: number;
+  /** When less is free, nothing new is made. */
+  readonly reserveBytes: number;
   readonly provisionedBytes: number;
   /** Overprovisioning ratio times size: the largest sum of volume sizes, and the largest single volume. */
   readonly provisionLimitBytes: number;
@@ -46,6 +48,8 @@ export interface Store {
   createVolume(request: CreateVolume): Promise<{ volume: StoreVolume; existed: boolean }>;
   deleteVolume(id: VolumeId): Promise<void>;
   getVolume(id: VolumeId): Promise<StoreVolume>; // not-found
+  /** The volume of that name, null when there is none. */
+  findVolume(name: string): Promise<StoreVolume | null>;
   listVolumes(): Promise<StoreVolume[]>;
   resizeVolume(id: VolumeId, sizeBytes: number): Promise<StoreVolume>;
   createSnapshot(request: CreateSnapshot): Promise<{ snapshot: StoreSnapshot; existed: boolean }>;
@@ -69,13 +73,26 @@ export interface CreateSnapshot {
 
 /** The stores that a controller knows: a static list here, discovered in Kubernetes. */
 export interface StoreDirectory {
-  /** Every store; `unavailable` when one cannot be reached (a listing is never silently shorter). */
+  /** Every store; `unavailable` when one cannot be reached (a listing is never silently shorter). Pools that were declared
+   * lost are no part of it. */
   all(): Promise<readonly Store[]>;
-  /** The store of a pool, by the pool id in a volume or snapshot id. Null says that there is surely no such pool, so
-   * that what was in it is gone and may be forgotten; `unavailable` when that is not sure. */
+  /** Every store that may be there to be asked, whether it answers now or not: their calls tell. */
+  known(): Promise<readonly Store[]>;
+  /** The store of a pool, by the pool id in a volume or snapshot id. Null says that there is surely no such pool, or that it
+   * was declared lost, so that what was in it is gone and may be forgotten; `unavailable` when that is not sure. */
   ofPool(poolId: string): Promise<Store | null>;
   /** The store on a node (topology value); null when there is none. */
   ofNode(node: string): Promise<Store | null>;
+}
+
+export interface Claim {
+  readonly namespace: string;
+  readonly name: string;
+}
+
+/** Words to whoever made a claim, beside the answer to the orchestrator. They are never waited for, and fail nothing. */
+export interface ClaimNotices {
+  tell(claim: Claim, notice: { /** One word in CamelCase. */ readonly reason: string; readonly message: string }): void;
 }
 
 /** Block devices on this node. */

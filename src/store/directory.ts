@@ -36,6 +36,11 @@ export class StaticStoreDirectory {
     return this.#entries.map((entry) => entry.client);
   }
 
+  /** Every store of the list, whether it answers or not. */
+  known(): Promise<readonly StoreClient[]> {
+    return Promise.resolve(this.#entries.map((entry) => entry.client));
+  }
+
   /**
    * The store of a pool, null when every store answered and none owns it. While a store that has never answered is away
    * the pool may be its own: then `unavailable`, because null would let a delete succeed that deleted nothing.

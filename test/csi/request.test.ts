@@ -125,6 +125,7 @@ describe('parameters', () => {
       attributes: { freeze: 'true', placement: 'any' },
       fileSystem: null,
       anyNode: true,
+      claim: null,
     });
     expect(requireSnapshotParameters({ freeze: 'auto' })).toEqual({ freeze: 'auto' });
   });

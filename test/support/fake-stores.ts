@@ -50,6 +50,7 @@ export class FakeStore implements Store {
       sizeBytes,
       usedBytes: sizeBytes - freeBytes,
       freeBytes,
+      reserveBytes: Math.floor(sizeBytes / 64),
       provisionedBytes,
       provisionLimitBytes: this.#ratio * sizeBytes,
     };
@@ -87,6 +88,11 @@ export class FakeStore implements Store {
     const volume = this.volumes.get(id);
     if (volume === undefined) throw new StoreError('not-found', `there is no volume ${id}`);
     return volume;
+  }
+
+  async findVolume(wanted: string): Promise<StoreVolume | null> {
+    await this.before('findVolume');
+    return [...this.volumes.values()].find(({ name }) => name === wanted) ?? null;
   }
 
   async listVolumes(): Promise<StoreVolume[]> {
@@ -159,13 +165,19 @@ export class FakeDirectory implements StoreDirectory {
   readonly #stores: readonly FakeStore[];
   /** Stores that do not answer. */
   readonly away = new Set<FakeStore>();
+  /** Stores whose pools were declared lost. */
+  readonly lost = new Set<FakeStore>();
 
   constructor(stores: readonly FakeStore[]) {
     this.#stores = stores;
   }
 
   all(): Promise<readonly Store[]> {
-    return this.#answer([...this.#stores]);
+    return this.#answer(this.#stores.filter((store) => !this.lost.has(store)));
+  }
+
+  known(): Promise<readonly Store[]> {
+    return Promise.resolve(this.#stores.filter((store) => !this.lost.has(store)).map((store) => (this.away.has(store) ? SILENT : store)));
   }
 
   ofPool(poolId: string): Promise<Store | null> {
@@ -178,7 +190,7 @@ export class FakeDirectory implements StoreDirectory {
 
   async #one(matches: (store: FakeStore) => boolean): Promise<Store | null> {
     const store = this.#stores.find(matches);
-    if (store === undefined) return null;
+    if (store === undefined || this.lost.has(store)) return null;
     await this.#answer([store]);
     return store;
   }
@@ -189,6 +201,11 @@ export class FakeDirectory implements StoreDirectory {
     return Promise.resolve(stores);
   }
 }
+
+/** Fails every call as a store does that cannot be reached. */
+const SILENT = new Proxy({} as Store, {
+  get: (_, name) => (name === 'then' ? undefined : () => Promise.reject(new StoreError('unavailable', 'the store cannot be reached'))),
+});
 
 /** A well-formed id that reads a little like the text. */
 export function fakeId(text: string): string {

@@ -3,7 +3,7 @@
  * served (volumes are local), nor is ControllerModifyVolume.
  */
 import type { Controller, ControllerServiceCapability_RPC_Type } from '../generated/messages.ts';
-import type { StoreDirectory } from '../ports.ts';
+import type { ClaimNotices, StoreDirectory } from '../ports.ts';
 import { getCapacity } from './capacity.ts';
 import { snapshotCalls } from './snapshots.ts';
 import { volumeCalls } from './volumes.ts';
@@ -30,10 +30,20 @@ export type ServedController = Omit<
   | 'controllerGetVolumeHealth'
 >;
 
+export interface ControllerOptions {
+  /** None, if not given. */
+  readonly notices?: ClaimNotices;
+  /** How long stores are waited for that are only asked whether they have a volume already. */
+  readonly lookupTimeoutMs?: number;
+}
+
+const LOOKUP_TIMEOUT_MS = 2_000;
+
 /** Without locks: src/csi/locking.ts puts them around it. */
-export function createController(directory: StoreDirectory): ServedController {
+export function createController(directory: StoreDirectory, options: ControllerOptions = {}): ServedController {
+  const { notices = { tell: () => {} }, lookupTimeoutMs = LOOKUP_TIMEOUT_MS } = options;
   return {
-    ...volumeCalls(directory),
+    ...volumeCalls({ directory, notices, lookupTimeoutMs }),
     ...snapshotCalls(directory),
     getCapacity: (request) => getCapacity(directory, request),
     controllerGetCapabilities: () => Promise.resolve({ capabilities: CAPABILITIES.map((type) => ({ rpc: { type } })) }),

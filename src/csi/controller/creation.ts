@@ -3,15 +3,17 @@
  * what exists is compared with what was asked for. Repeating a call that succeeded succeeds.
  */
 import type { CreateVolumeRequest, CreateVolumeResponse, VolumeContentSource } from '../generated/messages.ts';
-import type { CreateVolume, Store, StoreDirectory, StorePool, StoreSnapshot, StoreVolume } from '../ports.ts';
+import type { ClaimNotices, CreateVolume, Store, StoreDirectory, StoreSnapshot, StoreVolume } from '../ports.ts';
 import type { Sendable } from '../proto.ts';
 import { DEFAULT_FILE_SYSTEM, misfit, recordedUse, requireVolumeUse, type VolumeUse } from '../request/capabilities.ts';
 import { invalid, missing, requireId, requireName } from '../request/fields.ts';
 import { requireNoMutableParameters, requireVolumeParameters, type VolumeParameters } from '../request/parameters.ts';
 import { isWithin, minimumSizeBytes, newVolumeSizeBytes, requireSizeRange, type SizeRange } from '../request/sizes.ts';
+import { assert } from '../../util/assert.ts';
 import { StoreError } from '../../util/errors.ts';
+import { findEarlier } from './earlier.ts';
 import { findSnapshot, findVolume, storeOf, volumeMessage } from './lookup.ts';
-import { placeBesideSource, placeEmpty, requireAllowedNodes, type AllowedNodes, type Candidate } from './placement.ts';
+import { noRoom, placeBesideSource, placeEmpty, requireAllowedNodes, type AllowedNodes, type Candidate } from './placement.ts';
 
 type Source = NonNullable<CreateVolume['source']>;
 
@@ -25,9 +27,19 @@ interface Wish {
   readonly source: Source | null;
 }
 
-export async function createVolume(directory: StoreDirectory, request: CreateVolumeRequest): Promise<Sendable<CreateVolumeResponse>> {
+export interface CreationPorts {
+  readonly directory: StoreDirectory;
+  readonly notices: ClaimNotices;
+  readonly lookupTimeoutMs: number;
+}
+
+interface Made extends Candidate {
+  readonly volume: StoreVolume;
+}
+
+export async function createVolume(ports: CreationPorts, request: CreateVolumeRequest): Promise<Sendable<CreateVolumeResponse>> {
   const wish = requireWish(request);
-  const { volume, pool } = wish.source === null ? await createEmpty(directory, wish) : await createFromSource(directory, wish, wish.source);
+  const { volume, pool } = wish.source === null ? await createEmpty(ports, wish) : await createFromSource(ports, wish, wish.source);
   return { volume: volumeMessage(volume, pool) };
 }
 
@@ -55,7 +67,7 @@ function requireSource(content: VolumeContentSource): Source {
   throw missing('volume_content_source.type');
 }
 
-async function createEmpty(directory: StoreDirectory, wish: Wish): Promise<{ volume: StoreVolume; pool: StorePool }> {
+async function createEmpty({ directory, notices, lookupTimeoutMs }: CreationPorts, wish: Wish): Promise<Made> {
   const use = wish.use.access === 'mount' ? { ...wish.use, fileSystem: wish.use.fileSystem ?? DEFAULT_FILE_SYSTEM } : wish.use;
   const order: CreateVolume = {
     name: wish.name,
@@ -63,41 +75,34 @@ async function createEmpty(directory: StoreDirectory, wish: Wish): Promise<{ vol
     source: null,
     attributes: attributesOf(use, wish.parameters),
   };
-  const candidates = await placeEmpty(directory, wish.nodes, { anyNode: wish.parameters.anyNode });
-  // Room changes between two calls, so with a choice of stores the name may be in another than the first by now.
-  const earlier = candidates.length > 1 ? await findByName(candidates, wish.name) : null;
-  return createOnFirstWithRoom(earlier === null ? candidates : [earlier], order, wish);
+  const [earlier] = await findEarlier(directory, wish.name, { nodes: wish.nodes, timeoutMs: lookupTimeoutMs });
+  const candidates = earlier === undefined ? await placeEmpty(directory, wish.nodes, { anyNode: wish.parameters.anyNode }) : [earlier];
+  const made = await createOnFirstWithRoom(candidates, order, wish);
+  explain(notices, wish, { node: made.pool.node, why: earlier === undefined ? 'which has room' : 'where an earlier attempt has made it' });
+  return made;
 }
 
-async function createOnFirstWithRoom(
-  candidates: readonly Candidate[],
-  order: CreateVolume,
-  wish: Wish,
-): Promise<{ volume: StoreVolume; pool: StorePool }> {
-  let full: unknown = null;
+async function createOnFirstWithRoom(candidates: readonly Candidate[], order: CreateVolume, wish: Wish): Promise<Made> {
+  let full: StoreError | null = null;
   for (const { store, pool } of candidates) {
     try {
-      return { volume: await createOrCompare(store, order, wish), pool };
+      return { store, pool, volume: await createOrCompare(store, order, wish) };
     } catch (error) {
       if (!(error instanceof StoreError) || error.code !== 'no-space') throw error;
-      full ??= error;
+      full ??= noRoom(pool, error);
     }
   }
+  assert(full !== null, 'there was a store to try');
   throw full;
 }
 
-async function findByName(candidates: readonly Candidate[], name: string): Promise<Candidate | null> {
-  const lists = await Promise.all(candidates.map(({ store }) => store.listVolumes()));
-  return candidates.find((_, index) => lists[index]?.some((volume) => volume.name === name)) ?? null;
-}
-
-async function createFromSource(directory: StoreDirectory, wish: Wish, source: Source): Promise<{ volume: StoreVolume; pool: StorePool }> {
+async function createFromSource({ directory, notices }: CreationPorts, wish: Wish, source: Source): Promise<Made> {
   const found = await readSource(directory, source).catch(async (error: unknown) => {
     const existing = error instanceof StoreError && error.code === 'not-found' ? await findMadeEarlier(directory, wish, source) : null;
     if (existing === null) throw error;
     return existing;
   });
-  if ('volume' in found) return { volume: found.volume, pool: await found.store.getPool() };
+  if ('volume' in found) return { ...found, pool: await found.store.getPool() };
 
   const use = inheritedUse(found.object, wish.use, source);
   const order: CreateVolume = {
@@ -106,8 +111,20 @@ async function createFromSource(directory: StoreDirectory, wish: Wish, source: S
     source,
     attributes: attributesOf(use, wish.parameters),
   };
-  const { store, pool } = await placeBesideSource(found.store, wish.nodes);
-  return { volume: await createOrCompare(store, order, wish), pool };
+  const made = await createOnFirstWithRoom([await placeBesideSource(found.store, wish.nodes)], order, wish);
+  explain(notices, wish, { node: made.pool.node, why: 'where its source is' });
+  return made;
+}
+
+/** Tells the claim's owner about a volume that is not where the scheduler wanted it first. */
+function explain(notices: ClaimNotices, wish: Wish, made: { readonly node: string; readonly why: string }): void {
+  const { claim } = wish.parameters;
+  const chosen = wish.nodes?.preferred[0];
+  if (claim === null || chosen === undefined || chosen === made.node) return;
+  notices.tell(claim, {
+    reason: 'PlacedElsewhere',
+    message: `the volume is on node ${made.node}, ${made.why}, and not on node ${chosen}; pods that use it run on node ${made.node}`,
+  });
 }
 
 async function readSource(directory: StoreDirectory, source: Source): Promise<{ store: Store; object: StoreVolume | StoreSnapshot }> {
@@ -126,10 +143,13 @@ async function findMadeEarlier(
   source: Source,
 ): Promise<{ store: Store; volume: StoreVolume } | null> {
   const store = await storeOf(directory, source.id);
-  const volume = (await store?.listVolumes())?.find(({ name }) => name === wish.name);
-  if (store === null || volume === undefined || !sameSource(volume.source, source) || !isWithin(volume.sizeBytes, wish.range)) return null;
+  const volume = (await store?.findVolume(wish.name)) ?? null;
+  if (store === null || volume === null || !sameSource(volume.source, source) || !isWithin(volume.sizeBytes, wish.range)) return null;
   const use = recordedUse(volume.attributes);
-  return use !== null && misfit(use, wish.use) !== null ? null : { store, volume };
+  if (use !== null && misfit(use, wish.use) !== null) return null;
+  // Asked to make it again, the store answers once it is durable.
+  const { name, sizeBytes, attributes } = volume;
+  return { store, volume: (await store.createVolume({ name, sizeBytes, source, attributes })).volume };
 }
 
 /** A clone is used as its source was: the file system is in the data. A snapshot may be restored as the other kind,

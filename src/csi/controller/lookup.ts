@@ -4,6 +4,7 @@ import type { Sendable } from '../proto.ts';
 import { topologyOf } from '../names.ts';
 import type { Store, StoreDirectory, StorePool, StoreSnapshot, StoreVolume } from '../ports.ts';
 import { noSnapshot, noVolume, poolIdOf } from '../request/fields.ts';
+import { StoreError } from '../../util/errors.ts';
 
 /** Null when there is surely nothing of that id. */
 export function storeOf(directory: StoreDirectory, id: string): Promise<Store | null> {
@@ -13,7 +14,7 @@ export function storeOf(directory: StoreDirectory, id: string): Promise<Store | 
 
 export async function findVolume(directory: StoreDirectory, id: string): Promise<{ readonly store: Store; readonly volume: StoreVolume }> {
   const store = await storeOf(directory, id);
-  if (store === null) throw noVolume(id);
+  if (store === null) throw withoutPool(noVolume(id), id);
   return { store, volume: await store.getVolume(id) };
 }
 
@@ -22,8 +23,14 @@ export async function findSnapshot(
   id: string,
 ): Promise<{ readonly store: Store; readonly snapshot: StoreSnapshot }> {
   const store = await storeOf(directory, id);
-  if (store === null) throw noSnapshot(id);
+  if (store === null) throw withoutPool(noSnapshot(id), id);
   return { store, snapshot: await store.getSnapshot(id) };
+}
+
+/** Says that the pool is gone, not only what was in it. */
+function withoutPool(error: StoreError, id: string): StoreError {
+  const poolId = poolIdOf(id);
+  return poolId === null ? error : new StoreError(error.code, `${error.message}: its pool ${poolId} does not exist or was declared lost`);
 }
 
 export function volumeMessage(volume: StoreVolume, pool: StorePool): Sendable<Volume> {

@@ -1,7 +1,8 @@
 /**
  * Which store a new volume goes to. With a source: the source's store or none, because chunks are shared only within a
- * pool. Without: the first preferred node only, unless the class lets a full node be passed over; where nothing is
- * preferred, the store with the most room.
+ * pool. Without: the first preferred node only, unless the class lets another be taken; where nothing is preferred, the
+ * store with the most room. `no-space` (RESOURCE_EXHAUSTED) lets the scheduler choose another node; `unavailable` keeps it
+ * to this one, which may have made the volume already.
  */
 import type { Topology, TopologyRequirement } from '../generated/messages.ts';
 import { TOPOLOGY_KEY } from '../names.ts';
@@ -20,6 +21,9 @@ export interface Candidate {
   readonly store: Store;
   readonly pool: StorePool;
 }
+
+/** More would not fit into an event. */
+const MOST_NODES_NAMED = 5;
 
 export function requireAllowedNodes(requirement: TopologyRequirement | null): AllowedNodes | null {
   if (requirement === null) return null;
@@ -44,7 +48,7 @@ export async function placeBesideSource(store: Store, nodes: AllowedNodes | null
   if (nodes !== null && !nodes.all.includes(pool.node)) {
     throw new StoreError(
       'no-space',
-      `the source is on node ${pool.node}, and a volume made from it can only be there; asked for was ${nodes.all.join(', ')}`,
+      `the source is on node ${pool.node}, and a volume made from it can only be there; asked for was ${listed(nodes.all)}. Let the pod run on node ${pool.node}, or make the volume without a source`,
     );
   }
   return { store, pool };
@@ -58,20 +62,32 @@ export async function placeEmpty(
 ): Promise<readonly Candidate[]> {
   if (nodes === null) return mostRoomFirst(await Promise.all((await directory.all()).map(candidate)));
   const [chosen] = nodes.preferred;
-  if (chosen !== undefined && !options.anyNode) return [await onNode(directory, chosen)];
-  if (nodes.all.length === 1) return [await onNode(directory, nodes.all[0]!)];
+  if (chosen !== undefined && !options.anyNode) return [await requireOnNode(directory, chosen)];
+  if (nodes.all.length === 1) return [await requireOnNode(directory, nodes.all[0]!)];
 
-  const stores = await Promise.all(nodes.all.map((node) => directory.ofNode(node)));
-  const candidates = await Promise.all(stores.filter((store) => store !== null).map(candidate));
-  if (candidates.length === 0) throw new StoreError('no-space', `none of the nodes ${nodes.all.join(', ')} has a chunk store`);
+  const asked = await Promise.allSettled(nodes.all.map((node) => onNode(directory, node)));
+  const failure = asked.find((answer) => answer.status === 'rejected');
+  const candidates = asked.flatMap((answer) => (answer.status === 'fulfilled' && answer.value !== null ? [answer.value] : []));
+  // Whoever takes any node need not wait for one that is away.
+  if (failure !== undefined && (!options.anyNode || candidates.length === 0)) throw failure.reason;
+  if (candidates.length === 0) throw new StoreError('no-space', `none of the nodes ${listed(nodes.all)} has a chunk store`);
   return nodes.preferred.length > 0 ? candidates : mostRoomFirst(candidates);
 }
 
-async function onNode(directory: StoreDirectory, node: string): Promise<Candidate> {
+/** An error that says which node has no room. */
+export function noRoom(pool: StorePool, error: StoreError): StoreError {
+  return new StoreError('no-space', `no room on node ${pool.node}: ${error.message}`, { cause: error });
+}
+
+async function requireOnNode(directory: StoreDirectory, node: string): Promise<Candidate> {
+  const found = await onNode(directory, node);
+  if (found === null) throw new StoreError('no-space', `node ${node} has no chunk store, so that no volume can be made there`);
+  return found;
+}
+
+async function onNode(directory: StoreDirectory, node: string): Promise<Candidate | null> {
   const store = await directory.ofNode(node);
-  // RESOURCE_EXHAUSTED lets the scheduler choose another node.
-  if (store === null) throw new StoreError('no-space', `node ${node} has no chunk store`);
-  return candidate(store);
+  return store === null ? null : candidate(store);
 }
 
 async function candidate(store: Store): Promise<Candidate> {
@@ -83,7 +99,12 @@ function mostRoomFirst(candidates: readonly Candidate[]): readonly Candidate[] {
   return candidates.toSorted((left, right) => roomBytes(right.pool) - roomBytes(left.pool));
 }
 
-/** What is left of the provisioning budget. A pool without a free slot takes nothing new, whatever its budget. */
+/** What is left of the provisioning budget. A pool that is down to its reserve takes nothing new, whatever its budget. */
 export function roomBytes(pool: StorePool): number {
-  return pool.freeBytes <= 0 ? 0 : Math.max(0, pool.provisionLimitBytes - pool.provisionedBytes);
+  return pool.freeBytes <= 0 || pool.freeBytes < pool.reserveBytes ? 0 : Math.max(0, pool.provisionLimitBytes - pool.provisionedBytes);
+}
+
+function listed(nodes: readonly string[]): string {
+  const more = nodes.length - MOST_NODES_NAMED;
+  return more <= 0 ? nodes.join(', ') : `${nodes.slice(0, MOST_NODES_NAMED).join(', ')} and ${more} more`;
 }

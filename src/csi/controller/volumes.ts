@@ -1,13 +1,12 @@
 /** The controller's calls on volumes that exist. */
 import type { Controller } from '../generated/messages.ts';
-import type { StoreDirectory } from '../ports.ts';
 import { misfit, recordedUse, requireVolumeUse } from '../request/capabilities.ts';
 import { invalid, missing, requireId } from '../request/fields.ts';
 import { page } from '../request/paging.ts';
 import { requireVolumeParameters } from '../request/parameters.ts';
 import { grownSizeBytes, requireSizeRange } from '../request/sizes.ts';
 import { StoreError } from '../../util/errors.ts';
-import { createVolume } from './creation.ts';
+import { createVolume, type CreationPorts } from './creation.ts';
 import { findVolume, storeOf, volumeMessage } from './lookup.ts';
 
 type VolumeCalls = Pick<
@@ -15,9 +14,10 @@ type VolumeCalls = Pick<
   'createVolume' | 'deleteVolume' | 'validateVolumeCapabilities' | 'listVolumes' | 'controllerGetVolume' | 'controllerExpandVolume'
 >;
 
-export function volumeCalls(directory: StoreDirectory): VolumeCalls {
+export function volumeCalls(ports: CreationPorts): VolumeCalls {
+  const { directory } = ports;
   return {
-    createVolume: (request) => createVolume(directory, request),
+    createVolume: (request) => createVolume(ports, request),
 
     async deleteVolume(request) {
       const id = requireId(request.volumeId, 'volume_id');

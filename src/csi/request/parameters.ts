@@ -2,7 +2,7 @@
  * Parameters of storage classes and snapshot classes. Our own are few and listed; the orchestrator's are ignored; any
  * other is refused, because a misspelt one would silently do nothing.
  */
-import type { FileSystem } from '../ports.ts';
+import type { Claim, FileSystem } from '../ports.ts';
 import { requireFileSystem } from './capabilities.ts';
 import { invalid, requireMapSize } from './fields.ts';
 
@@ -10,8 +10,10 @@ type Parameters = Readonly<Record<string, string>>;
 
 /** Of the orchestrator, for instance the claim's name; they differ from call to call and change nothing here. */
 const ORCHESTRATOR_PREFIX = 'csi.storage.k8s.io/';
-/** The one of them that means something: older orchestrators name the file system here only. */
+/** Older orchestrators name the file system here only. */
 const ORCHESTRATOR_FILE_SYSTEM = `${ORCHESTRATOR_PREFIX}fstype`;
+/** Of external-provisioner with --extra-create-metadata: whom to tell. */
+const ORCHESTRATOR_CLAIM = { namespace: `${ORCHESTRATOR_PREFIX}pvc/namespace`, name: `${ORCHESTRATOR_PREFIX}pvc/name` };
 
 const FREEZE = {
   values: ['true', 'false', 'auto'],
@@ -20,7 +22,8 @@ const FREEZE = {
 };
 const PLACEMENT = {
   values: ['preferred', 'any'],
-  /** The first preferred node or none: the scheduler has chosen it, and would rather choose again than be surprised. */
+  /** The first preferred node or none: the scheduler has chosen it, and would rather choose again than be surprised. With
+   * "any", a first choice that is full or away is passed over. */
   initial: 'preferred',
 };
 
@@ -36,17 +39,22 @@ export interface VolumeParameters {
   /** Ours, without those that have their initial value: kept with the volume and compared when its name comes again. */
   readonly attributes: Parameters;
   readonly fileSystem: FileSystem | null;
-  /** A full first choice may be passed over. */
+  /** A first choice that is full or away may be passed over. */
   readonly anyNode: boolean;
+  /** Whose volume it is; null when nobody says so. */
+  readonly claim: Claim | null;
 }
 
 export function requireVolumeParameters(parameters: Parameters): VolumeParameters {
   const attributes = ownParameters(parameters, VOLUME_PARAMETERS);
   const fileSystem = parameters[ORCHESTRATOR_FILE_SYSTEM] ?? '';
+  const namespace = parameters[ORCHESTRATOR_CLAIM.namespace] ?? '';
+  const name = parameters[ORCHESTRATOR_CLAIM.name] ?? '';
   return {
     attributes,
     fileSystem: fileSystem === '' ? null : requireFileSystem(fileSystem, `parameters[${ORCHESTRATOR_FILE_SYSTEM}]`),
     anyNode: attributes['placement'] === 'any',
+    claim: namespace === '' || name === '' ? null : { namespace, name },
   };
 }
 
