@@ -19,10 +19,10 @@ const allowedImports: Record<string, string[]> = {
   local: ['roles', 'csi', 'linux', 'util', 'config.ts'],
   operator: ['local', 'roles', 'store', 'block', 'linux', 'util', 'config.ts'],
 };
-const foldersWithGrpc = ['csi', 'store', 'roles', 'local'];
+const foldersWithGrpc = ['csi', 'k8s', 'store', 'roles', 'local'];
 
 const noKoffi = { group: ['koffi', 'koffi/**'], message: 'System calls belong to src/linux; take a port instead.' };
-const noGrpc = { group: ['@grpc/**'], message: 'gRPC belongs to src/csi, src/store and the processes that serve them.' };
+const noGrpc = { group: ['@grpc/**'], message: 'gRPC belongs to src/csi, src/k8s, src/store and the processes that serve them.' };
 
 const boundaries = Object.entries(allowedImports).flatMap(([folder, allowed]) => {
   const packages = [...(folder === 'linux' ? [] : [noKoffi]), ...(foldersWithGrpc.includes(folder) ? [] : [noGrpc])];
