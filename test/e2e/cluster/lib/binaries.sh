@@ -15,7 +15,7 @@ program() {
   local module
   case $1 in
     kube-apiserver | kube-controller-manager | kube-scheduler | kubelet) module=kube ;;
-    helm | csi-snapshotter | csi-resizer | csi-sanity | snapshot-controller | snapshot-crds) module=sidecars ;;
+    helm | csi-snapshotter | csi-resizer | csi-sanity | snapshot-controller) module=sidecars ;;
     csi-provisioner) module=provisioner ;;
     pause) module=pause ;;
     *) fail "no module here gives $1" ;;
@@ -60,19 +60,7 @@ build_kube() {
   for name in kube-apiserver kube-controller-manager kube-scheduler kubelet; do ln -s kube "$1/$name"; done
 }
 
-build_sidecars() {
-  go build -trimpath -ldflags '-s -w' -o "$1/" tool
-  copy_snapshot_crds "$1"
-}
-
-# The definitions of VolumeSnapshot and its like, which belong to a cluster and not to any driver.
-copy_snapshot_crds() {
-  local module=github.com/kubernetes-csi/external-snapshotter/client/v8
-  go mod download "$module"
-  mkdir -p "$1/snapshot-crds"
-  cp "$(go list -m -f '{{.Dir}}' "$module")"/config/crd/snapshot.storage.k8s.io_*.yaml "$1/snapshot-crds/"
-  chmod -R u+w "$1/snapshot-crds"
-}
+build_sidecars() { go build -trimpath -ldflags '-s -w' -o "$1/" tool; }
 
 build_provisioner() { go build -trimpath -ldflags '-s -w' -o "$1/" tool; }
 

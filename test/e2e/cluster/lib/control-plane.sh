@@ -68,4 +68,9 @@ start_control_plane() {
     --root-ca-file="$pki/ca.crt" --service-account-private-key-file="$pki/service-accounts.key" \
     --use-service-account-credentials --leader-elect=false --node-monitor-grace-period=30s
   start in_control_plane kube-scheduler "$(program kube-scheduler)" --kubeconfig="$directory/scheduler.conf" --leader-elect=false
+
+  # A socket outside of the namespaces, for programs of root: HTTP without certificates, with all rights.
+  rm -f "$directory/api.sock"
+  start in_control_plane api-proxy kubectl proxy --unix-socket="$directory/api.sock" --disable-filter=true
+  wait_for 30 'proxy of the API server' test -S "$directory/api.sock"
 }

@@ -36,6 +36,7 @@ up() {
   # What is there is a cluster that did not come up, or one from before a restart of the machine.
   [ ! -e "$directory" ] || down
   mkdir -p "$directory"/{log,pid,pki}
+  chmod 711 "$directory"
   # A cluster that does not come up is taken down again; of it, only the logs stay.
   trap 'abandon_start' EXIT
 
@@ -66,7 +67,7 @@ down() {
   local number
   [ -d "$directory" ] || return 0
   if runs kube-apiserver; then end_pods; fi
-  for number in kube-scheduler kube-controller-manager; do stop "$number"; done
+  for number in api-proxy kube-scheduler kube-controller-manager; do stop "$number"; done
   for number in $(node_numbers); do
     stop "kubelet-$number"
     end_containers "$number"
