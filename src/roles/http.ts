@@ -10,6 +10,7 @@ import { isIP } from 'node:net';
 import { UsageError } from '../config.ts';
 import { StoreError } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
+import { withinTime } from '../util/time-limit.ts';
 
 /** Resolves when all is well; a StoreError's message is told to whoever asked. */
 export type HealthCheck = () => Promise<unknown>;
@@ -91,7 +92,7 @@ function answersOf({ live, ready, metrics, log, timeoutMs = TIMEOUT_MS }: HttpOp
   const check = (name: string, look: HealthCheck): (() => Promise<Answer>) => {
     return oneAtATime(async () => {
       try {
-        await within(timeoutMs, look);
+        await withinTime(look(), { timeoutMs, what: 'it' });
         return { status: 200, contentType: TEXT, body: 'ok\n' };
       } catch (error) {
         const known = error instanceof StoreError;
@@ -109,7 +110,7 @@ function answersOf({ live, ready, metrics, log, timeoutMs = TIMEOUT_MS }: HttpOp
       '/metrics',
       oneAtATime(async () => {
         try {
-          return { status: 200, ...(await within(timeoutMs, metrics)) };
+          return { status: 200, ...(await withinTime(metrics(), { timeoutMs, what: 'metrics' })) };
         } catch (error) {
           log.error({ err: error }, 'metrics could not be told');
           return { status: 500, contentType: TEXT, body: 'the metrics could not be read; the log has the reason\n' };
@@ -144,16 +145,6 @@ function oneAtATime(make: () => Promise<Answer>): () => Promise<Answer> {
     running ??= make().finally(() => (running = null));
     return running;
   };
-}
-
-async function within<Result>(timeoutMs: number, action: () => Promise<Result>): Promise<Result> {
-  const { promise, reject } = Promise.withResolvers<never>();
-  const timer = setTimeout(() => reject(new StoreError('unavailable', `no answer within ${timeoutMs} ms`)), timeoutMs);
-  try {
-    return await Promise.race([action(), promise]);
-  } finally {
-    clearTimeout(timer);
-  }
 }
 
 function oneLine(text: string): string {

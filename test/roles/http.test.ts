@@ -45,7 +45,7 @@ describe('probes', () => {
     await serve({ timeoutMs: 50, ready: () => ((asked += 1), answer.promise) });
     const answers = await Promise.all([get('/readyz'), get('/readyz'), get('/readyz')]);
     expect(answers.map(({ status }) => status)).toEqual([503, 503, 503]);
-    expect(answers[0]?.text).toContain('no answer');
+    expect(answers[0]?.text).toContain('did not answer');
     expect(asked).toBeLessThan(3);
     answer.resolve();
   });
