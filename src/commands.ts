@@ -200,6 +200,16 @@ const commands = {
     help: 'Prove the reference counts on one cut of all roots, in the running store or, with --pool, in a folder.',
     flags: [{ name: 'pool', value: 'DIR', help: 'folder of a pool that no store has open' }, ...storeFlags],
   },
+  'uninstall-check': {
+    kind: 'operator',
+    help: 'Refuse when volumes are in use in the cluster, else tell what stays; run by helm uninstall.',
+    flags: [
+      kubernetes('ask the cluster that this pod runs in, or the one of --kubeconfig'),
+      { name: 'kubeconfig', value: 'PATH', help: 'instead of the pod that this runs in' },
+      { name: 'pool-root', value: 'DIR', initial: '/var/lib/chunkstore', help: 'folder of the nodes that holds their pools' },
+      { name: 'resume', value: 'COMMAND', help: 'told to whoever is refused: what undoes the attempt' },
+    ],
+  },
 } satisfies Record<string, Command>;
 
 export type CommandName = keyof typeof commands;

@@ -36,6 +36,10 @@ async function run(config: Config): Promise<void> {
       const { runFreezer } = await import('./mount/freezer.ts');
       return runFreezer();
     }
+    case 'uninstall-check': {
+      const { runUninstallCheck } = await import('./roles/uninstall-check.ts');
+      return runUninstallCheck(config);
+    }
     default: {
       if (command === 'check' && config.flags.has('pool')) {
         const { runOfflineCheck } = await import('./operator/offline-check.ts');
