@@ -193,6 +193,19 @@ describe('volumes and snapshots over the wire', () => {
     expect(error?.message).not.toContain('secret');
   });
 
+  test('a client that is closed ends the calls under way in peace, and refuses others', async () => {
+    let release = (): void => {};
+    const held = new Promise<void>((resolve) => (release = resolve));
+    store.engine.before = () => held;
+    const client = new StoreClient({ target: store.target, timeoutMs: 2000 });
+    const call = client.findVolume('data');
+    await eventually('the call runs', () => store.engine.calls.length > 0);
+    client.close();
+    await expect(client.findVolume('data')).rejects.toMatchObject({ code: 'unavailable' });
+    release();
+    expect(await call).toBeNull();
+  });
+
   test('a store that is away is unavailable', async () => {
     const away = new StoreClient({ target: `unix://${folder}/nobody.sock`, timeoutMs: 500 });
     await expect(away.getPool()).rejects.toMatchObject({ code: 'unavailable' });
