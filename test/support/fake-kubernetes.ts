@@ -151,6 +151,11 @@ export class FakeKubernetes implements KubernetesApi {
 
   // What tests see and do.
 
+  /** The resource version of the last change. */
+  get version(): number {
+    return this.#version;
+  }
+
   /** What is stored; null when it is not there. */
   object<Type extends KubernetesObject>(resource: Resource<Type>, key: ObjectKey): Type | null {
     return (this.#kind(resource).get(keyOf(key)) as Type | undefined) ?? null;
