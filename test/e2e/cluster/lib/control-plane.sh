@@ -48,12 +48,12 @@ start_control_plane() {
   lay_control_plane_network
   prepare_identities "$1"
 
-  start in_control_plane etcd etcd --data-dir "$directory/etcd" --unsafe-no-fsync \
+  start '' etcd etcd --data-dir "$directory/etcd" --unsafe-no-fsync \
     --listen-client-urls http://127.0.0.1:2379 --advertise-client-urls http://127.0.0.1:2379 --listen-peer-urls http://127.0.0.1:2380
   wait_for 60 etcd in_control_plane curl -fs http://127.0.0.1:2379/health
 
   # shellcheck disable=SC2086 # a list of flags
-  start in_control_plane kube-apiserver "$(program kube-apiserver)" \
+  start '' kube-apiserver "$(program kube-apiserver)" \
     --etcd-servers=http://127.0.0.1:2379 --secure-port=443 --bind-address=0.0.0.0 --advertise-address=$router \
     --service-cluster-ip-range=$services.0/16 --service-account-issuer=https://kubernetes.default.svc \
     --service-account-key-file="$pki/service-accounts.key" --service-account-signing-key-file="$pki/service-accounts.key" \
@@ -64,13 +64,13 @@ start_control_plane() {
   wait_for 90 'API server' in_control_plane curl -fs --cacert "$pki/ca.crt" https://$router/readyz -H 'Authorization: Bearer admin-token'
 
   # A node that was cut off is noticed after 30 s instead of 50, which its heartbeat every 10 s still allows.
-  start in_control_plane kube-controller-manager "$(program kube-controller-manager)" --kubeconfig="$directory/controllers.conf" \
+  start '' kube-controller-manager "$(program kube-controller-manager)" --kubeconfig="$directory/controllers.conf" \
     --root-ca-file="$pki/ca.crt" --service-account-private-key-file="$pki/service-accounts.key" \
     --use-service-account-credentials --leader-elect=false --node-monitor-grace-period=30s
-  start in_control_plane kube-scheduler "$(program kube-scheduler)" --kubeconfig="$directory/scheduler.conf" --leader-elect=false
+  start '' kube-scheduler "$(program kube-scheduler)" --kubeconfig="$directory/scheduler.conf" --leader-elect=false
 
   # A socket outside of the namespaces, for programs of root: HTTP without certificates, with all rights.
   rm -f "$directory/api.sock"
-  start in_control_plane api-proxy kubectl proxy --unix-socket="$directory/api.sock" --disable-filter=true
+  start '' api-proxy kubectl proxy --unix-socket="$directory/api.sock" --disable-filter=true
   wait_for 30 'proxy of the API server' test -S "$directory/api.sock"
 }

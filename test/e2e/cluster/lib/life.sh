@@ -112,7 +112,7 @@ end_containers() {
   done
 }
 
-# Whatever of ours still runs: shims of containers, and all that lives in one of the nodes' mount namespaces.
+# Whatever of ours still runs: in one of our namespaces, in a container of ours, or a container's shim.
 end_strangers() {
   local pid
   for pid in $(strangers); do kill -9 "$pid" 2>/dev/null || true; done
@@ -124,17 +124,19 @@ end_strangers() {
 }
 
 strangers() {
-  local pid number inode spaces=' '
-  for number in $(node_numbers); do
+  local process number inode spaces=' ' containers
+  # Containerd's state is there also when containerd is not; each container's control group bears its name.
+  containers=$(ls -d "$directory"/node*/containerd-state/io.containerd.runtime.v2.task/k8s.io/* 2>/dev/null | sed 's,.*/,/k8s.io/,')
+  for number in '' $(node_numbers); do
+    inode=$(stat -L -c %i "/run/netns/$network$number" 2>/dev/null) && spaces+="net:[$inode] "
     inode=$(stat -L -c %i "$directory/namespaces/$number" 2>/dev/null) && spaces+="mnt:[$inode] "
   done
-  for pid in /proc/[0-9]*; do
-    [ "${pid#/proc/}" != $$ ] || continue
-    if [[ $spaces == *" $(readlink "$pid/ns/mnt" 2>/dev/null || echo -) "* ]] ||
-      tr '\0' ' ' <"$pid/cmdline" 2>/dev/null | grep -qE "^[^ ]*containerd-shim[^ ]* .*-address $directory/"; then
-      echo "${pid#/proc/}"
+  for process in /proc/[0-9]*; do
+    if [[ $spaces == *" $(readlink "$process/ns/net" || echo -) "* || $spaces == *" $(readlink "$process/ns/mnt" || echo -) "* ]] ||
+      { [ -n "$containers" ] && grep -qF "$containers" "$process/cgroup"; } || tr '\0' ' ' <"$process/cmdline" | grep -q "^[^ ]*containerd-shim.* -address $directory/"; then
+      echo "${process#/proc/}"
     fi
-  done
+  done 2>/dev/null
 }
 
 delete_mounts() {

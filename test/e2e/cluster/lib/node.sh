@@ -88,7 +88,7 @@ start_node() {
   lay_node_network "$number"
   lay_node_mounts "$number"
   write_node_settings "$number"
-  start "on_node $number" "containerd-$number" containerd --config "$own/containerd.toml"
+  start "$number" "containerd-$number" containerd --config "$own/containerd.toml"
   wait_for 60 "containerd on node$number" containerd_client "$number" version
   containerd_client "$number" images import "$directory/pause.tar" >/dev/null
   start_kubelet "$number"
@@ -96,7 +96,7 @@ start_node() {
 
 start_kubelet() {
   local number=$1 own=$directory/node$1
-  start "on_node $number" "kubelet-$number" "$(program kubelet)" --config="$own/kubelet.yaml" --kubeconfig="$own/kubelet.conf" \
+  start "$number" "kubelet-$number" "$(program kubelet)" --config="$own/kubelet.yaml" --kubeconfig="$own/kubelet.conf" \
     --root-dir=/var/lib/kubelet --hostname-override="node$number" --node-ip="$(node_address "$number")"
 }
 

@@ -3,12 +3,13 @@
 
 started_at() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d ' ' -f 20; }
 
-# start NAMESPACE-COMMAND NAME PROGRAM…: a daemon, run by that function (in_control_plane, or on_node with a number)
+# start NODE NAME PROGRAM…: a daemon on that node, or of the control plane ("")
 start() {
-  local where=$1 name=$2 pid
+  local node=$1 name=$2 pid namespaces=("--net=/run/netns/$network$1")
   shift 2
-  # shellcheck disable=SC2086 # a function and its parameter
-  $where setsid "$@" >>"$directory/log/$name.log" 2>&1 </dev/null 9>&- &
+  [ -z "$node" ] || namespaces+=("--mount=$directory/namespaces/$node")
+  # Both programs in front make way for the one behind them, so that its process id is that of the job.
+  nsenter "${namespaces[@]}" setsid "$@" >>"$directory/log/$name.log" 2>&1 </dev/null 9>&- &
   pid=$!
   echo "$pid $(started_at "$pid")" >"$directory/pid/$name"
 }
