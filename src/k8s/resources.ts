@@ -48,11 +48,20 @@ export interface VolumeRevert extends KubernetesObject {
   };
   readonly status?: {
     readonly phase?: 'Waiting' | 'Complete' | 'Failed';
+    readonly observedGeneration?: number;
     /** What was found by name at first; another object of the same name is not taken for it. */
     readonly claimUid?: string;
     readonly volumeHandle?: string;
+    /** Filesystem or Block, as the volume was. */
+    readonly sourceVolumeMode?: string;
     readonly snapshotUid?: string;
     readonly snapshotHandle?: string;
+    /** Written before the store is asked to revert: the volume's incarnation (its last revert) that the call demands, so that a
+     * call which is late or repeated cannot revert again, and when the last call began. */
+    readonly volumeIncarnation?: number;
+    readonly attemptedAt?: string;
+    /** The store has reverted; only the safety snapshot is left to be seen to. */
+    readonly revertedAt?: string;
     readonly safetySnapshotHandle?: string;
     /** The VolumeSnapshot that keeps what the volume held before. */
     readonly safetySnapshotName?: string;
@@ -114,6 +123,7 @@ export interface PersistentVolume extends KubernetesObject {
   readonly spec: {
     readonly csi?: { readonly driver: string; readonly volumeHandle: string };
     readonly claimRef?: { readonly namespace?: string; readonly name?: string; readonly uid?: string };
+    readonly volumeMode?: string;
   };
   readonly status?: { readonly phase?: string };
 }
@@ -142,6 +152,11 @@ export interface VolumeSnapshotContent extends KubernetesObject {
     };
   };
   readonly status?: { readonly snapshotHandle?: string; readonly readyToUse?: boolean };
+}
+
+export interface VolumeSnapshotClass extends KubernetesObject {
+  readonly driver: string;
+  readonly deletionPolicy: 'Delete' | 'Retain';
 }
 
 /** certificates.k8s.io/v1. The server itself says who asks: username and extra cannot be forged. */
@@ -218,13 +233,25 @@ export const endpointSlices: Resource<EndpointSlice> = {
   plural: 'endpointslices',
   namespaced: true,
 };
-export const volumeSnapshots: Resource<VolumeSnapshot> = { ...snapshots, kind: 'VolumeSnapshot', plural: 'volumesnapshots', namespaced: true };
+export const volumeSnapshots: Resource<VolumeSnapshot> = {
+  ...snapshots,
+  kind: 'VolumeSnapshot',
+  plural: 'volumesnapshots',
+  namespaced: true,
+};
 export const volumeSnapshotContents: Resource<VolumeSnapshotContent> = {
   ...snapshots,
   kind: 'VolumeSnapshotContent',
   plural: 'volumesnapshotcontents',
   namespaced: false,
 };
+export const volumeSnapshotClasses: Resource<VolumeSnapshotClass> = {
+  ...snapshots,
+  kind: 'VolumeSnapshotClass',
+  plural: 'volumesnapshotclasses',
+  namespaced: false,
+};
+export const namespaces: Resource<KubernetesObject> = { ...core, kind: 'Namespace', plural: 'namespaces', namespaced: false };
 export const certificateSigningRequests: Resource<CertificateSigningRequest> = {
   group: 'certificates.k8s.io',
   version: 'v1',
