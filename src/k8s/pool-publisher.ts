@@ -1,0 +1,207 @@
+/**
+ * Keeps the ChunkStorePool of the pool that this store has open: makes it, makes it again when somebody deletes it, says how
+ * the pool is, and obeys `spec.lost`. Nothing that serves data waits for it; without the API it goes on trying.
+ *
+ * Whose pool it is: the store that has the pool's lock knows. But a copy of a disk has a lock of its own, so an object that
+ * names another node is taken over only once no store there serves the pool: the store that stops says so, and for one that
+ * cannot, the controller does (pool-monitor.ts). A store whose object was taken over does not take it back while the other
+ * one serves.
+ *
+ * What `spec.lost` says is made durable in the pool before it is in effect, and what takes the pool back is read afresh
+ * rather than from the informer, which may be late. An object that was deleted while the pool is lost is made again as lost.
+ */
+import { StoreError } from '../util/errors.ts';
+import type { Clock } from '../util/clock.ts';
+import type { Logger } from '../util/log.ts';
+import { Recurring } from '../util/recurring.ts';
+import { withinTime } from '../util/time-limit.ts';
+import type { Informer, KubernetesApi } from './api.ts';
+import {
+  conditionOf,
+  differenceOf,
+  poolStatus,
+  type PoolFigures,
+  type PoolPhase,
+  type PoolProblem,
+  type PoolStatus,
+  type PoolView,
+} from './pool-status.ts';
+import { chunkStorePools, type ChunkStorePool } from './resources.ts';
+
+/** The open pool, as the store role has it. */
+export interface PublishedPool {
+  readonly id: string;
+  phase(): PoolPhase;
+  problems(): readonly PoolProblem[];
+  figures(): Promise<PoolFigures>;
+  readonly fence: {
+    readonly lost: boolean;
+    /** In effect, and durable, when it resolves. */
+    setLost(lost: boolean): Promise<void>;
+  };
+}
+
+export interface PoolPublisherOptions {
+  readonly api: KubernetesApi;
+  readonly pool: PublishedPool;
+  /** Name of the Kubernetes node. */
+  readonly node: string;
+  readonly version: string;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+const LOOK_MS = 5_000;
+/** Between two writes of the status at least. What only changes figures can wait longer. */
+const WRITE_PAUSE_MS = { conditions: 2_000, figures: 15_000 };
+const RETRY_MS = { first: 1_000, most: 30_000 };
+/** Of the store, and of its disk. */
+const ANSWER_LIMIT_MS = 5_000;
+const STOP_LIMIT_MS = 3_000;
+
+export class PoolPublisher {
+  readonly #options: PoolPublisherOptions;
+  readonly #informer: Informer<ChunkStorePool>;
+  readonly #stopListening: () => void;
+  readonly #recurring: Recurring;
+  #isReady = false;
+  #writtenAtMs = Number.NEGATIVE_INFINITY;
+  /** What was logged last, so that a lasting trouble is said once. */
+  #trouble = '';
+
+  /** Begins at once. The pool's locks are held until `stop` has resolved. */
+  constructor(options: PoolPublisherOptions) {
+    this.#options = options;
+    const { api, pool, clock } = options;
+    this.#informer = api.watch(chunkStorePools, { fieldSelector: `metadata.name=${pool.id}` });
+    this.#recurring = new Recurring({
+      clock,
+      action: () => this.#publish(),
+      onError: (error) => this.#failed(error),
+      retryMs: RETRY_MS,
+    });
+    this.#stopListening = this.#informer.onChange(() => this.#recurring.poke());
+    void this.#informer.ready.then(() => {
+      this.#isReady = true;
+      this.#recurring.poke();
+    });
+  }
+
+  /** Something has changed that people should know soon: the phase, or a problem. */
+  poke(): void {
+    this.#recurring.poke();
+  }
+
+  /** Says a last word, if the API takes it in a few seconds: that the pool is stopped or handed over. Never fails. */
+  async stop(phase: PoolPhase): Promise<void> {
+    this.#stopListening();
+    const { log } = this.#options;
+    try {
+      await withinTime(this.#sayLast(phase), { timeoutMs: STOP_LIMIT_MS, what: 'the Kubernetes API' });
+    } catch (error) {
+      log.info({ reason: error instanceof Error ? error.message : String(error) }, 'the ChunkStorePool was not told of the end');
+    } finally {
+      this.#informer.close();
+    }
+  }
+
+  async #sayLast(phase: PoolPhase): Promise<void> {
+    await this.#recurring.stop();
+    const { api, pool, node } = this.#options;
+    if (!this.#isReady) return;
+    const object = await api.get(chunkStorePools, { name: pool.id });
+    if (object === null || object.spec.node !== node) return;
+    const status = this.#statusOf(object, { phase, figures: null, problems: pool.problems() });
+    await api.replaceStatus(chunkStorePools, { ...object, status });
+  }
+
+  /** Answers when to look again. */
+  async #publish(): Promise<number> {
+    const { api, pool, node } = this.#options;
+    if (!this.#isReady) return LOOK_MS;
+    const object = this.#informer.get({ name: pool.id });
+    if (object === null) {
+      const lost = pool.fence.lost ? { lost: true } : {};
+      await api.create(chunkStorePools, { metadata: { name: pool.id }, spec: { node, ...lost } });
+      this.#options.log.info({ pool: pool.id, node }, 'ChunkStorePool created');
+      return LOOK_MS;
+    }
+    await this.#obey(object);
+    if (object.spec.node !== node) return this.#claim(object);
+    const waitMs = await this.#tell(object);
+    this.#trouble = '';
+    return waitMs;
+  }
+
+  /** Sets up or takes down the fence as the object demands. */
+  async #obey(object: ChunkStorePool): Promise<void> {
+    const { api, pool, log } = this.#options;
+    const limit = { timeoutMs: ANSWER_LIMIT_MS, what: "the pool's disk" };
+    const wanted = object.spec.lost === true;
+    if (wanted === pool.fence.lost) return;
+    if (!wanted) {
+      const fresh = await api.get(chunkStorePools, { name: pool.id });
+      if (fresh === null || fresh.spec.lost === true) return;
+    }
+    await withinTime(pool.fence.setLost(wanted), limit);
+    log.warn({ pool: pool.id }, wanted ? 'the pool was declared lost: nothing is made from it or attached' : 'the pool was taken back');
+  }
+
+  /** The pool has come here from another node, unless a store there still serves it. */
+  async #claim(object: ChunkStorePool): Promise<number> {
+    const { api, node, log } = this.#options;
+    const ready = conditionOf(object.status, 'Ready');
+    if (ready?.status === 'True') {
+      this.#troubled(`the pool is served on node ${object.spec.node} too: this is a copy of it, or that store has just gone`);
+      return LOOK_MS;
+    }
+    await api.replace(chunkStorePools, { ...object, spec: { ...object.spec, node } });
+    log.warn({ pool: object.metadata.name, from: object.spec.node, to: node }, 'the pool has come from another node');
+    return LOOK_MS;
+  }
+
+  async #tell(object: ChunkStorePool): Promise<number> {
+    const { api, pool, clock } = this.#options;
+    const status = this.#statusOf(object, await this.#look(pool.phase()));
+    const difference = differenceOf(object.status, status);
+    if (difference === 'none') return LOOK_MS;
+    const waitMs = this.#writtenAtMs + WRITE_PAUSE_MS[difference] - clock.nowMs();
+    if (waitMs > 0) return Math.min(waitMs, LOOK_MS);
+    this.#writtenAtMs = clock.nowMs();
+    await api.replaceStatus(chunkStorePools, { ...object, status });
+    return LOOK_MS;
+  }
+
+  async #look(phase: PoolPhase): Promise<Look> {
+    const { pool } = this.#options;
+    const problems = pool.problems();
+    if (phase !== 'serving') return { phase, figures: null, problems };
+    try {
+      return { phase, figures: await withinTime(pool.figures(), { timeoutMs: ANSWER_LIMIT_MS, what: 'the pool' }), problems };
+    } catch (error) {
+      const message = `the pool does not tell how it is: ${(error as Error).message}`;
+      return { phase, figures: null, problems: [...problems, { reason: 'NotAnswering', message }] };
+    }
+  }
+
+  #statusOf(object: ChunkStorePool, look: Look): PoolStatus {
+    const { pool, version, clock } = this.#options;
+    const view = { ...look, lost: pool.fence.lost };
+    return poolStatus(view, { before: object.status, generation: object.metadata.generation, version, nowMs: clock.nowMs() });
+  }
+
+  #failed(error: unknown): void {
+    // Somebody else was quicker: the informer brings what they wrote.
+    if (error instanceof StoreError && error.code === 'busy') return;
+    this.#troubled(error instanceof Error ? error.message : String(error));
+  }
+
+  #troubled(message: string): void {
+    const { log, pool } = this.#options;
+    if (message === this.#trouble) return;
+    this.#trouble = message;
+    log.warn({ pool: pool.id, reason: message }, 'the ChunkStorePool is not up to date; trying again');
+  }
+}
+
+type Look = Omit<PoolView, 'lost'>;
