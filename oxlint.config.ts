@@ -15,7 +15,7 @@ const allowedImports: Record<string, string[]> = {
   csi: ['util'],
   k8s: ['util'],
   store: ['engine', 'block', 'linux', 'util'],
-  roles: ['csi', 'mount', 'store', 'block', 'linux', 'util', 'config.ts', 'version.ts'],
+  roles: ['csi', 'k8s', 'mount', 'store', 'block', 'linux', 'util', 'config.ts', 'version.ts'],
   local: ['roles', 'csi', 'linux', 'util', 'config.ts'],
   operator: ['local', 'roles', 'store', 'block', 'linux', 'util', 'config.ts'],
 };

@@ -78,6 +78,8 @@ const release: Flag = {
   help: 'begins the names of the objects that belong to this installation',
 };
 
+const http: Flag = { name: 'http', value: 'HOST:PORT', help: 'where to serve /livez, /readyz and /metrics; nowhere, if not given' };
+
 const output: Flag = {
   name: 'output',
   value: 'FORMAT',
@@ -116,10 +118,17 @@ const commands = {
       { name: 'store', value: 'unix:///PATH', required: true, help: "this node's store" },
       keeper,
       {
-        name: 'clear-leftovers',
-        switch: true,
-        help: 'first take down the loop devices that a former store left, when nothing serves them any more',
+        name: 'registration',
+        value: 'DIR',
+        help: 'register with the kubelet whose folder plugins_registry this is; not needed outside of Kubernetes',
       },
+      {
+        name: 'kubelet-endpoint',
+        value: 'PATH',
+        initial: '/var/lib/kubelet/plugins/csi.chunkstore.dev/csi.sock',
+        help: 'the CSI socket as the kubelet sees it; counts with --registration',
+      },
+      http,
     ],
   },
   store: {
@@ -135,6 +144,17 @@ const commands = {
       ratio,
       fullPoolWait,
       prewrite,
+      {
+        name: 'pod-uid',
+        value: 'UID',
+        help: 'of the pod that this is in: the pool is then handed over to the next pod, and taken over from the last',
+      },
+      { name: 'pool-root', value: 'DIR', help: 'no pool lies outside it; --pool may be relative to it' },
+      {
+        name: 'node-settings',
+        value: 'DIR',
+        help: 'one JSON file a node, named by it: {"folder", "size", "chunkSize"} in place of the flags',
+      },
       kubernetes('publish the pool as a ChunkStorePool, and serve the controller over --listen'),
       namespace,
       release,

@@ -120,12 +120,21 @@ export class LoopDevices {
   }
 
   /**
-   * Takes down every device of a pool: for a start after everything ended, when no FUSE connection can be alive. Devices
-   * that are mounted are marked, and go away when they are unmounted; their paths are answered in `inUse`.
+   * Takes down the devices of a pool that nobody serves any more, which store and keeper leave behind when they die at
+   * once. Those that are mounted are marked, and go away when they are unmounted; their paths are answered in `inUse`.
+   *
+   * `attachedIds` asks the store which volumes and snapshots have their devices open. It is asked only after the devices
+   * were listed: what was set up before, and is not open for the store, lies on a connection that ended. So a device
+   * that is made meanwhile, by whomever, is never taken for a dead one. Nobody is asked when there are no devices.
    */
-  async clearLeftovers(poolId: string): Promise<{ readonly cleared: readonly string[]; readonly inUse: readonly string[] }> {
+  async clearLeftovers(
+    poolId: string,
+    attachedIds: () => Promise<ReadonlySet<string>>,
+  ): Promise<{ readonly cleared: readonly string[]; readonly inUse: readonly string[] }> {
     const { devices } = await this.#list.read(this.#limit);
-    const leftovers = devices.filter((device) => device.fileName.startsWith(`${poolId}.`));
+    const own = devices.filter((device) => device.fileName.startsWith(`${poolId}.`));
+    const attached = own.length === 0 ? new Set() : await attachedIds();
+    const leftovers = own.filter((device) => !attached.has(device.fileName));
     const cleared: string[] = [];
     const inUse: string[] = [];
     for (const device of leftovers) {
@@ -133,7 +142,6 @@ export class LoopDevices {
       const gone = await waitUntilDetached(device, { withinMs: leftoverWaitMs });
       (gone ? cleared : inUse).push(device.path);
     }
-    if (leftovers.length > 0) this.#options.log?.('left-over devices taken down', { pool: poolId, cleared, inUse });
     return { cleared, inUse };
   }
 

@@ -176,14 +176,10 @@ function makeRoles(config: Config, log: Logger): Record<RoleName, RoleProcess> {
   const store = `unix://${paths.storeSocket}`;
   const optional = (name: string): string[] => (flags.has(name) ? [`--${name}`, flags.text(name)] : []);
   const keeper = ['--keeper', paths.keeperSocket];
-  const role = (
-    name: RoleName,
-    args: readonly string[],
-    options: { readonly servesIo?: boolean; readonly firstOnly?: readonly string[] } = {},
-  ): RoleProcess =>
+  const role = (name: RoleName, args: readonly string[], options: { readonly servesIo?: boolean } = {}): RoleProcess =>
     new RoleProcess({
       name,
-      command: ({ first }) => [...programOf(name), ...args, ...(first ? (options.firstOnly ?? []) : []), '--log-level', config.logLevel],
+      command: [...programOf(name), ...args, '--log-level', config.logLevel],
       ...(options.servesIo === true ? { around: (spawnIt) => asIoFlusher(spawnIt, log) } : {}),
       environment: { UV_THREADPOOL_SIZE: THREAD_POOL_SIZE },
       log,
@@ -209,9 +205,7 @@ function makeRoles(config: Config, log: Logger): Record<RoleName, RoleProcess> {
       { servesIo: true },
     ),
     controller: role('controller', ['--endpoint', `unix://${paths.controllerSocket}`, '--store', `${node}=${store}`]),
-    node: role('node', ['--endpoint', `unix://${paths.nodeSocket}`, '--node', node, '--store', store, ...keeper], {
-      firstOnly: ['--clear-leftovers'],
-    }),
+    node: role('node', ['--endpoint', `unix://${paths.nodeSocket}`, '--node', node, '--store', store, ...keeper]),
   };
 }
 

@@ -11,8 +11,7 @@ import { PARENT_VARIABLE, type RoleCommand, type RoleReport } from '../roles/lif
 
 export interface RoleProcessOptions {
   readonly name: string;
-  /** Program and arguments of each start; `first` is false after the role has died. */
-  readonly command: (options: { readonly first: boolean }) => readonly [program: string, ...args: string[]];
+  readonly command: readonly [program: string, ...args: string[]];
   /** Runs the spawn; a place to change what the child inherits. */
   readonly around?: (spawnIt: () => ChildProcess) => ChildProcess;
   readonly environment?: Readonly<Record<string, string>>;
@@ -58,7 +57,7 @@ export class RoleProcess {
   /** Starts it for the first time. `unavailable` when it ends before it is ready: it has said why on standard error. */
   async start(): Promise<void> {
     assert(this.#child === null && this.#life === 0, `role ${this.name} is started once`);
-    this.#spawn({ first: true });
+    this.#spawn();
     const [event] = (await once(this.#events, 'news')) as ['ready' | 'ended'];
     if (event === 'ended') throw new StoreError('unavailable', `the ${this.name} could not start`);
   }
@@ -104,8 +103,8 @@ export class RoleProcess {
     return this.#options.pauseMs ?? PAUSE_MS;
   }
 
-  #spawn(options: { readonly first: boolean }): void {
-    const [program, ...args] = this.#options.command(options);
+  #spawn(): void {
+    const [program, ...args] = this.#options.command;
     const env = { ...process.env, ...this.#options.environment, [PARENT_VARIABLE]: String(process.pid) };
     const spawnIt = (): ChildProcess => spawn(program, args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'], env });
     const child = this.#options.around === undefined ? spawnIt() : this.#options.around(spawnIt);
@@ -139,7 +138,7 @@ export class RoleProcess {
     if (this.#stopping || this.#life === 0) return;
     this.#pauseMs = livedMs >= HEALTHY_MS ? this.#pause.first : this.#pauseMs;
     this.#options.log.error({ role: this.name, why, pauseMs: this.#pauseMs }, 'role died; it is started again');
-    this.#timer = setTimeout(() => this.#spawn({ first: false }), this.#pauseMs);
+    this.#timer = setTimeout(() => this.#spawn(), this.#pauseMs);
     this.#pauseMs = Math.min(this.#pauseMs * 2, this.#pause.most);
   }
 

@@ -1,6 +1,7 @@
 /**
  * Freezes a mounted file system for the moment of a cut, by a helper process (freezer.ts) that thaws it again when this
- * process is done, or dead, or too slow. Should the helper itself be killed, this process thaws.
+ * process is done, or dead, or too slow. Should the helper itself be killed, this process thaws. Should both be killed
+ * at once, a note on disk tells the next node role (freeze-notes.ts).
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { createInterface } from 'node:readline';
@@ -8,6 +9,7 @@ import type { Readable } from 'node:stream';
 import { closeSlowly, openDevice, thaw } from '../linux/files.ts';
 import { isSystemError } from '../linux/system-error.ts';
 import { StoreError } from '../util/errors.ts';
+import type { FreezeNote } from './freeze-notes.ts';
 
 export interface FrozenFileSystem {
   /**
@@ -20,6 +22,8 @@ export interface FrozenFileSystem {
 export interface FreezeOptions {
   /** How the helper is started, for instance [process.execPath, main, 'freezer']. */
   readonly helper: readonly [program: string, ...parameters: string[]];
+  /** Written for this freeze. It is taken over: removed once nothing is frozen by us, else left. */
+  readonly note: FreezeNote;
   /** How long to wait for the sync and the freeze together; 15 s by default. */
   readonly timeoutMs?: number;
 }
@@ -30,10 +34,11 @@ export interface FreezeOptions {
  */
 export async function freezeFileSystem(path: string, options: FreezeOptions): Promise<FrozenFileSystem> {
   const timeoutMs = options.timeoutMs ?? 15_000;
-  const descriptor = await openDevice(path, { readOnly: true, timeoutMs }).catch((cause: unknown) => {
+  const descriptor = await openDevice(path, { readOnly: true, timeoutMs }).catch(async (cause: unknown) => {
+    await options.note.remove();
     throw new StoreError('unavailable', `${path} cannot be opened to freeze it: ${String(cause)}`, { cause });
   });
-  const helper = startHelper(options.helper, descriptor);
+  const helper = startHelper(options.helper, { descriptor, note: options.note });
   const timer = setTimeout(() => helper.release(), timeoutMs);
   try {
     const word = await helper.next(['frozen', 'busy', 'abandoned', 'failed']);
@@ -67,9 +72,13 @@ interface FreezerHelper {
   readonly ended: Promise<void>;
 }
 
-function startHelper(command: readonly [string, ...string[]], descriptor: number): FreezerHelper {
+function startHelper(
+  command: readonly [string, ...string[]],
+  subject: { readonly descriptor: number; readonly note: FreezeNote },
+): FreezerHelper {
   const [program, ...parameters] = command;
-  const child = spawn(program, parameters, { stdio: ['pipe', 'pipe', 'inherit', descriptor] });
+  // The helper does nothing with the note but to hold its lock as long as it lives.
+  const child = spawn(program, parameters, { stdio: ['pipe', 'pipe', 'inherit', subject.descriptor, subject.note.descriptor] });
   const lines: string[] = [];
   let wake = Promise.withResolvers<void>();
   const news = (): void => {
@@ -83,7 +92,7 @@ function startHelper(command: readonly [string, ...string[]], descriptor: number
   });
   let hasEnded = false;
   const ended = exitOf(child)
-    .then(() => cleanUp(lines.at(-1) ?? '', descriptor))
+    .then(() => cleanUp(lines.at(-1) ?? '', subject))
     .finally(() => {
       hasEnded = true;
       news();
@@ -115,14 +124,19 @@ function exitOf(child: ChildProcess): Promise<void> {
 }
 
 /** A helper that was killed could not thaw. It had said what it was about to do, so that a freeze of others stays. */
-async function cleanUp(lastLine: string, descriptor: number): Promise<void> {
+async function cleanUp(lastLine: string, subject: { readonly descriptor: number; readonly note: FreezeNote }): Promise<void> {
+  const { descriptor, note } = subject;
   try {
     if (lastLine === 'freezing' || lastLine === 'frozen') await thaw(descriptor, { timeoutMs: cleanUpTimeoutMs });
   } catch (error) {
-    if (!isSystemError(error, 'EINVAL')) throw error;
+    if (!isSystemError(error, 'EINVAL')) {
+      await note.leave();
+      throw error;
+    }
   } finally {
     await closeSlowly(descriptor, { timeoutMs: cleanUpTimeoutMs });
   }
+  await note.remove();
 }
 
 const cleanUpTimeoutMs = 30_000;

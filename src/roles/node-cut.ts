@@ -4,6 +4,7 @@
  * written out.
  */
 import { freezeFileSystem, type FrozenFileSystem } from '../mount/freeze.ts';
+import type { FreezeNotes } from '../mount/freeze-notes.ts';
 import type { MountEntry } from '../mount/mount-table.ts';
 import { syncFileSystem } from '../mount/sync.ts';
 import type { NodeAction } from '../store/messages.ts';
@@ -14,6 +15,7 @@ export interface NodeCutOptions {
   readonly mounts: () => Promise<readonly MountEntry[]>;
   /** How the freezer role is started. */
   readonly freezer: readonly [program: string, ...args: string[]];
+  readonly notes: Pick<FreezeNotes, 'write'>;
 }
 
 /** A little less than the store waits, so that it hears the reason. */
@@ -24,6 +26,7 @@ const NODE_CARRIERS: readonly string[] = ['devtmpfs', 'tmpfs'];
 export class NodeCut {
   readonly #options: NodeCutOptions;
   readonly #frozen = new Map<string, FrozenFileSystem>();
+  #closed = false;
 
   constructor(options: NodeCutOptions) {
     this.#options = options;
@@ -42,12 +45,22 @@ export class NodeCut {
     // What is mounted read-only holds nothing back.
     if (mounts.every((entry) => entry.source !== devicePath || entry.options.includes('ro'))) return;
     if (action === 'ACTION_SYNC') await syncFileSystem(mount.target, { timeoutMs: LIMIT_MS });
-    else await this.#freeze(volumeId, mount.target);
+    else await this.#freeze(volumeId, { devicePath, target: mount.target });
   }
 
-  async #freeze(volumeId: string, target: string): Promise<void> {
+  /** Thaws what is frozen. A process that is the first of its container takes its helpers with it when it ends. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await Promise.allSettled([...this.#frozen.keys()].map((volumeId) => this.#thaw(volumeId)));
+  }
+
+  async #freeze(volumeId: string, place: { readonly devicePath: string; readonly target: string }): Promise<void> {
     await this.#thaw(volumeId);
-    this.#frozen.set(volumeId, await freezeFileSystem(target, { helper: this.#options.freezer, timeoutMs: LIMIT_MS }));
+    if (this.#closed) throw new Error('the node role is stopping');
+    const { freezer, notes } = this.#options;
+    const note = await notes.write({ volumeId, devicePath: place.devicePath });
+    this.#frozen.set(volumeId, await freezeFileSystem(place.target, { helper: freezer, note, timeoutMs: LIMIT_MS }));
+    if (this.#closed) await this.#thaw(volumeId);
   }
 
   async #thaw(volumeId: string): Promise<void> {

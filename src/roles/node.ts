@@ -1,18 +1,25 @@
 /**
  * The node role: CSI Identity and Node, and the only process that opens, mounts or waits on a volume's device.
+ *
+ * It serves and registers whether its store is there or not: what needs the store is `unavailable` until it comes, and
+ * the kubelet asks again. It keeps nothing in memory that its successor would miss.
  */
 import { randomUUID } from 'node:crypto';
+import path from 'node:path';
 import { KeeperClient } from '../block/keeper-client.ts';
 import { LoopDevices } from '../block/node-devices.ts';
 import { createIdentity } from '../csi/identity.ts';
 import { lockedNode } from '../csi/locking.ts';
 import { BusyLocks } from '../util/busy-locks.ts';
 import { createNode } from '../csi/node/node.ts';
+import { DRIVER_NAME } from '../csi/names.ts';
 import type { NodeDevices } from '../csi/ports.ts';
 import { CsiServer } from '../csi/server.ts';
-import type { Config } from '../config.ts';
+import { socketPathOf, type Config, type Flags } from '../config.ts';
+import { Registration } from '../k8s/registration.ts';
 import { inspectLoopDevice } from '../linux/loop-device.ts';
 import { Poller } from '../linux/poller.ts';
+import { FreezeNotes } from '../mount/freeze-notes.ts';
 import { findHolders } from '../mount/holders.ts';
 import { SystemMounter } from '../mount/mounter.ts';
 import { StoreClient } from '../store/client.ts';
@@ -20,41 +27,95 @@ import { parseWireId } from '../store/ids.ts';
 import { NodeSessionClient } from '../store/node-session-client.ts';
 import { StoreError } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
+import { withinTime } from '../util/time-limit.ts';
+import { topologyValue } from '../util/topology.ts';
 import { VERSION } from '../version.ts';
-import type { RunningRole } from './lifecycle.ts';
+import { checkCsiServer } from './csi-health.ts';
+import { startHttpIfAsked } from './http.ts';
+import type { RoleProcessControl, RunningRole } from './lifecycle.ts';
 import { NodeCut } from './node-cut.ts';
+import { NodeUpkeep } from './node-upkeep.ts';
 import { programOf } from './program.ts';
 
 const STOP_LIMIT_MS = 15_000;
+/** For file systems that are frozen at that moment. */
+const THAW_LIMIT_MS = 5_000;
 const INSPECT_LIMIT_MS = 5_000;
+/** A part of what a probe waits. */
+const HEALTH_LIMIT_MS = 3_000;
 
-export async function startNode(config: Config, log: Logger): Promise<RunningRole> {
+export async function startNode(config: Config, log: Logger, control: RoleProcessControl): Promise<RunningRole> {
   const { flags } = config;
+  const notes = new FreezeNotes({ folder: path.join(path.dirname(flags.text('keeper')), 'frozen') });
   const store = new StoreClient({ target: flags.text('store') });
   const keepers = new KeeperClients(flags.text('keeper'));
   const devices = makeLoopDevices({ store, keepers, log });
+  // Before anything that could wait for a file system which a predecessor has left frozen.
+  const upkeep = await NodeUpkeep.start({ notes, devices, store, log });
   const mounter = new SystemMounter();
-  if (flags.has('clear-leftovers')) await clearLeftovers(store, devices, log);
-  const node = flags.text('node');
-  const server = new CsiServer({
-    identity: createIdentity({ version: VERSION, isReady: () => store.getPool().then(() => true) }),
-    node: lockedNode(createNode({ devices: nodeDevices(devices), mounter, nodeId: node, topologyNode: node }), new BusyLocks()),
+  const server = makeServer(flags, { devices, mounter, store, log });
+  const cut = new NodeCut({ devicePathOf: (id) => devices.find(id), mounts: () => mounter.list(), freezer: programOf('freezer'), notes });
+  const session = new NodeSessionClient({
+    node: flags.text('node'),
+    open: () => store.nodeSession(),
+    perform: (action, id) => cut.perform(action, id),
+    lost: () => upkeep.storeLost(),
     log,
-    newRequestId: randomUUID,
-    nowMs: Date.now,
   });
-  const cut = new NodeCut({ devicePathOf: (id) => devices.find(id), mounts: () => mounter.list(), freezer: programOf('freezer') });
-  const session = new NodeSessionClient({ node, open: () => store.nodeSession(), perform: (action, id) => cut.perform(action, id), log });
   await server.listen(flags.text('endpoint'));
+  const registration = await register(flags, { log, control });
+  const http = await startHttpIfAsked(flags.optionalText('http'), {
+    live: () => Promise.all([checkCsiServer(flags.text('endpoint'), { timeoutMs: HEALTH_LIMIT_MS }), registration?.checkSocket()]),
+    ready: () => Promise.all([withinTime(store.getPool(), { timeoutMs: HEALTH_LIMIT_MS, what: 'the store' }), registration?.check()]),
+    log,
+  });
   return {
     drain: () => drain(store, devices, mounter),
     stop: async () => {
-      await server.stop({ timeoutMs: STOP_LIMIT_MS });
+      // The kubelet goes first: what it may call must be served.
+      await registration?.stop();
       session.close();
+      await Promise.all([
+        server.stop({ timeoutMs: STOP_LIMIT_MS }),
+        withinTime(cut.close(), { timeoutMs: THAW_LIMIT_MS, what: 'a frozen file system' }).catch((error: unknown) => {
+          log.warn({ err: error }, 'a file system stays frozen until the next node role thaws it');
+        }),
+      ]);
+      await upkeep.stop();
+      await http?.stop();
       await keepers.close();
       store.close();
     },
   };
+}
+
+function makeServer(
+  flags: Flags,
+  parts: { readonly devices: LoopDevices; readonly mounter: SystemMounter; readonly store: StoreClient; readonly log: Logger },
+): CsiServer {
+  const { devices, mounter, store, log } = parts;
+  const node = flags.text('node');
+  const service = createNode({ devices: nodeDevices(devices), mounter, nodeId: node, topologyNode: topologyValue(node) });
+  return new CsiServer({
+    identity: createIdentity({ version: VERSION, isReady: () => store.getPool().then(() => true) }),
+    node: lockedNode(service, new BusyLocks()),
+    log,
+    newRequestId: randomUUID,
+    nowMs: Date.now,
+  });
+}
+
+/** Null outside of Kubernetes. A refusal ends the process in order, and whoever keeps it alive has it try again. */
+async function register(flags: Flags, parts: { readonly log: Logger; readonly control: RoleProcessControl }): Promise<Registration | null> {
+  const folder = flags.optionalText('registration');
+  if (folder === null) return null;
+  return Registration.start({
+    folder,
+    driver: DRIVER_NAME,
+    endpoint: socketPathOf(flags.text('kubelet-endpoint')),
+    log: parts.log,
+    refused: (error) => parts.control.endWith(error),
+  });
 }
 
 /** The loop devices of this node, over its store and keeper. */
@@ -114,12 +175,6 @@ export class KeeperClients {
     for (const client of this.#clients.values()) await (await client.catch(() => null))?.close();
     await this.#poller.close();
   }
-}
-
-async function clearLeftovers(store: StoreClient, devices: LoopDevices, log: Logger): Promise<void> {
-  const { id } = await store.getPool();
-  const { inUse } = await devices.clearLeftovers(id);
-  if (inUse.length > 0) log.warn({ devices: inUse }, 'devices of a store that ended are still mounted; they fail until they are unmounted');
 }
 
 /** Takes down every device that nobody uses; names who uses the others. */

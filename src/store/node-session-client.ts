@@ -19,6 +19,8 @@ export interface NodeSessionOptions {
   readonly open: () => SessionStream;
   /** Does the action; a volume that is not mounted here is no error. Has its own time limit. */
   readonly perform: (action: NodeAction, volumeId: string) => Promise<void>;
+  /** The stream is lost, or could not be opened: the store may be another one the next time. */
+  readonly lost?: () => void;
   readonly log: Logger;
   readonly retryMs?: number;
 }
@@ -50,7 +52,9 @@ export class NodeSessionClient {
     const reconnect = (): void => {
       if (lost) return;
       lost = true;
-      if (!this.#closed) this.#timer = setTimeout(() => this.#connect(), this.#options.retryMs ?? RETRY_MS);
+      if (this.#closed) return;
+      this.#options.lost?.();
+      this.#timer = setTimeout(() => this.#connect(), this.#options.retryMs ?? RETRY_MS);
     };
     stream.on('data', (request) => void this.#serve(stream, request));
     stream.on('error', (error) => {

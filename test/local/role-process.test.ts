@@ -9,8 +9,8 @@ import { eventually } from '../support/eventually.ts';
 /** A role in a few lines: what it does is its argument. */
 const PROGRAM = `
 import fs from 'node:fs';
-const [kind, file, first] = process.argv.slice(2);
-fs.appendFileSync(file, first + '\\n');
+const [kind, file] = process.argv.slice(2);
+fs.appendFileSync(file, 'start\\n');
 if (kind === 'stillborn') process.exit(1);
 process.on('message', (message) => {
   if (message.kind === 'stop' && kind !== 'deaf') process.exit(0);
@@ -32,7 +32,7 @@ afterEach(() => fs.rmSync(folder, { recursive: true, force: true }));
 function role(kind: string): RoleProcess {
   return new RoleProcess({
     name: kind,
-    command: ({ first }) => [process.execPath, path.join(folder, 'role.mjs'), kind, starts, first ? 'first' : 'again'],
+    command: [process.execPath, path.join(folder, 'role.mjs'), kind, starts],
     log: silentLogger(),
     pauseMs: { first: 20, most: 100 },
   });
@@ -55,18 +55,18 @@ describe('role process', () => {
     process.kill(pid!, 'SIGKILL');
     await eventually('it is started again', () => process_.life === 2);
     expect(process_.pid).not.toBe(pid);
-    expect(fs.readFileSync(starts, 'utf8')).toBe('first\nagain\n');
+    expect(fs.readFileSync(starts, 'utf8')).toBe('start\nstart\n');
     await process_.stop({ timeoutMs: 5000 });
   });
 
   test('that cannot start is not tried again', async () => {
     const process_ = role('stillborn');
     await expect(process_.start()).rejects.toMatchObject({ code: 'unavailable' });
-    expect(fs.readFileSync(starts, 'utf8')).toBe('first\n');
+    expect(fs.readFileSync(starts, 'utf8')).toBe('start\n');
   });
 
   test('that cannot be run at all is an error too', async () => {
-    const process_ = new RoleProcess({ name: 'none', command: () => ['/nowhere/at/all'], log: silentLogger() });
+    const process_ = new RoleProcess({ name: 'none', command: ['/nowhere/at/all'], log: silentLogger() });
     await expect(process_.start()).rejects.toMatchObject({ code: 'unavailable' });
   });
 

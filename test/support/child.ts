@@ -17,11 +17,17 @@ export interface Child {
 /** `descriptors` become its numbers 3, 4 and so on. Waits for the line `readyLine`. */
 export async function startChild(
   file: string,
-  options: { readonly parameters: readonly string[]; readonly readyLine?: string; readonly descriptors?: readonly number[] },
+  options: {
+    readonly parameters: readonly string[];
+    readonly readyLine?: string;
+    readonly descriptors?: readonly number[];
+    /** It leads a process group of its own, so that a test can kill it with all that it has started. */
+    readonly ownGroup?: boolean;
+  },
 ): Promise<Child> {
   const script = path.join(import.meta.dirname, file);
   const stdio: StdioOptions = ['pipe', 'pipe', 'pipe', ...(options.descriptors ?? [])];
-  const child = spawn(process.execPath, [script, ...options.parameters], { stdio });
+  const child = spawn(process.execPath, [script, ...options.parameters], { stdio, detached: options.ownGroup === true });
   const lines: string[] = [];
   const ready = Promise.withResolvers<void>();
   for (const stream of [child.stdout, child.stderr]) {

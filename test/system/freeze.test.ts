@@ -1,11 +1,15 @@
 /** Freezing a real file system by the helper process, and all the ways in which it must come free again. */
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { spawn } from 'node:child_process';
-import { closeSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { once } from 'node:events';
-import { freezeFileSystem } from '../../src/mount/freeze.ts';
+import { freezeFileSystem, type FrozenFileSystem } from '../../src/mount/freeze.ts';
+import { FreezeNotes } from '../../src/mount/freeze-notes.ts';
 import { canUseLoop, describeIf, hasFileSystem, hasPrograms } from '../support/capabilities.ts';
+import { presentSequence } from '../../src/linux/loop-device.ts';
+import { startChild } from '../support/child.ts';
+import { eventually } from '../support/eventually.ts';
 import { run, ScratchDevices, statusOf, type ScratchDevice } from '../support/scratch-devices.ts';
 
 const freezer = join(import.meta.dirname, '../support/freezer-process.ts');
@@ -33,6 +37,14 @@ describeIf(
   });
 
   const helper = (options: { timeLimitMs: number }) => [process.execPath, freezer, String(options.timeLimitMs)] as const;
+  const notesFolder = () => scratch.place('notes');
+  const notes = () => new FreezeNotes({ folder: notesFolder() });
+  const notesLeft = () => (existsSync(notesFolder()) ? readdirSync(notesFolder()) : []);
+
+  async function freeze(program: readonly [string, ...string[]]): Promise<FrozenFileSystem> {
+    const note = await notes().write({ volumeId: 'pool.volume', devicePath: device.path });
+    return freezeFileSystem(path, { helper: program, note });
+  }
 
   /** Whether a write gets through; a frozen file system makes the writer wait. */
   async function canWrite(options: { withinMs: number }): Promise<boolean> {
@@ -61,7 +73,7 @@ describeIf(
 
   test('holds writers until it is thawed, and what was written before is on the device', async () => {
     run('sh', '-c', `echo precious > ${path}/before`);
-    const frozen = await freezeFileSystem(path, { helper: helper({ timeLimitMs: 5000 }) });
+    const frozen = await freeze(helper({ timeLimitMs: 5000 }));
     const cut = scratch.copy(device, { readOnly: true });
     expect(await canWrite({ withinMs: 200 })).toBe(false);
     expect(await frozen.thaw()).toBe(true);
@@ -73,7 +85,7 @@ describeIf(
   });
 
   test('ends by itself at its limit, and then says that it did not last', async () => {
-    const frozen = await freezeFileSystem(path, { helper: helper({ timeLimitMs: 300 }) });
+    const frozen = await freeze(helper({ timeLimitMs: 300 }));
     expect(await canWrite({ withinMs: 3000 })).toBe(true);
     expect(await frozen.thaw()).toBe(false);
   });
@@ -98,10 +110,9 @@ describeIf(
 
   test('ends when the helper is killed, by its starter', async () => {
     const pids: number[] = [];
-    const frozen = await freezeFileSystem(path, {
-      // The shell becomes the helper and so keeps its number.
-      helper: ['sh', '-c', `echo $$ > ${scratch.place('pid')}; exec "$0" "$@"`, ...helper({ timeLimitMs: 30_000 })],
-    });
+    // The shell becomes the helper and so keeps its number.
+    const program = `echo $$ > ${scratch.place('pid')}; exec "$0" "$@"`;
+    const frozen = await freeze(['sh', '-c', program, ...helper({ timeLimitMs: 30_000 })]);
     pids.push(Number(readFileSync(scratch.place('pid'), 'utf8')));
     expect(await canWrite({ withinMs: 100 })).toBe(false);
     process.kill(pids[0] ?? 0, 'SIGKILL');
@@ -111,7 +122,7 @@ describeIf(
 
   test("leaves a user's own freeze alone", async () => {
     run('fsfreeze', '--freeze', path);
-    await expect(freezeFileSystem(path, { helper: helper({ timeLimitMs: 300 }) })).rejects.toThrow(coded('in-use'));
+    await expect(freeze(helper({ timeLimitMs: 300 }))).rejects.toThrow(coded('in-use'));
     await new Promise((resolve) => setTimeout(resolve, 400));
     expect(await canWrite({ withinMs: 100 })).toBe(false);
     run('fsfreeze', '--unfreeze', path);
@@ -119,20 +130,68 @@ describeIf(
   });
 
   test('a user who thaws meanwhile is not undone, and the cut is known not to be clean', async () => {
-    const frozen = await freezeFileSystem(path, { helper: helper({ timeLimitMs: 5000 }) });
+    const frozen = await freeze(helper({ timeLimitMs: 5000 }));
     run('fsfreeze', '--unfreeze', path);
     expect(await frozen.thaw()).toBe(false);
   });
 
   test('a helper that does not start is an error and freezes nothing', async () => {
-    await expect(freezeFileSystem(path, { helper: ['/no/such/program'] })).rejects.toThrow(coded('unavailable'));
-    await expect(freezeFileSystem(path, { helper: ['false'] })).rejects.toThrow(coded('unavailable'));
+    await expect(freeze(['/no/such/program'])).rejects.toThrow(coded('unavailable'));
+    await expect(freeze(['false'])).rejects.toThrow(coded('unavailable'));
     expect(await canWrite({ withinMs: 2000 })).toBe(true);
   });
 
   test('no descriptor of the file system stays open', async () => {
-    const frozen = await freezeFileSystem(path, { helper: helper({ timeLimitMs: 5000 }) });
+    const frozen = await freeze(helper({ timeLimitMs: 5000 }));
     await frozen.thaw();
     run('umount', path);
+  });
+
+  test('no note stays, however it ends', async () => {
+    await (await freeze(helper({ timeLimitMs: 5000 }))).thaw();
+    expect(notesLeft()).toEqual([]);
+    await (await freeze(helper({ timeLimitMs: 50 }))).thaw();
+    expect(notesLeft()).toEqual([]);
+    await expect(freeze(['false'])).rejects.toThrow(coded('unavailable'));
+    await eventually('the note goes', () => notesLeft().length === 0);
+  });
+
+  test('when node role and helper are killed at once, the next node role thaws', async () => {
+    const child = await startChild('freezing-process.ts', {
+      parameters: [path, notesFolder(), device.path],
+      readyLine: 'frozen',
+      ownGroup: true,
+    });
+    expect(await canWrite({ withinMs: 200 })).toBe(false);
+    process.kill(-(child.process.pid ?? 0), 'SIGKILL');
+    await child.kill();
+    expect(await canWrite({ withinMs: 200 })).toBe(false);
+    await eventually('everything is undone', async () => (await notes().undo()).size === 0);
+    expect(await canWrite({ withinMs: 2000 })).toBe(true);
+    expect(notesLeft()).toEqual([]);
+  });
+
+  test('a freeze that goes on is nobody else’s to undo, and none begins beside it', async () => {
+    const frozen = await freeze(helper({ timeLimitMs: 5000 }));
+    expect((await notes().undo()).get('pool.volume')).toContain('not gone yet');
+    await expect(freeze(helper({ timeLimitMs: 5000 }))).rejects.toThrow(coded('busy'));
+    expect(await frozen.thaw()).toBe(true);
+    expect(await notes().undo()).toEqual(new Map());
+  });
+
+  test('a note of a device that was taken down since thaws nothing', async () => {
+    const note = await notes().write({ volumeId: 'pool.volume', devicePath: device.path });
+    await note.leave();
+    run('umount', path);
+    scratch.detach(device);
+    await eventually('it is detached', () => presentSequence(device.path) === null);
+    // Somebody else's file system stands there now, frozen by its owner.
+    const other = scratch.create({ sizeMebibytes: 64 });
+    run('mkfs.ext4', '-q', other.path);
+    run('mount', other.path, path);
+    run('fsfreeze', '--freeze', path);
+    expect(await notes().undo()).toEqual(new Map());
+    expect(notesLeft()).toEqual([]);
+    expect(await canWrite({ withinMs: 100 })).toBe(false);
   });
 });

@@ -48,7 +48,7 @@ describeWithDevices('loop devices over FUSE files', () => {
   });
   afterEach(async () => {
     await volumes.end();
-    await devices.clearLeftovers(pool);
+    await devices.clearLeftovers(pool, () => Promise.resolve(new Set()));
     const left = (await loopDevices()).filter((device) => device.fileName.startsWith(pool));
     await storeClient.close();
     await nodeClient.close();
@@ -159,7 +159,7 @@ describeWithDevices('loop devices over FUSE files', () => {
     expect(await stranger.find(nameless)).toBeNull();
     await stranger.attach(id);
     await stranger.detach(id);
-    expect((await devices.clearLeftovers(pool)).cleared).toHaveLength(1);
+    expect((await devices.clearLeftovers(pool, () => Promise.resolve(new Set()))).cleared).toHaveLength(1);
   });
 
   test('are taken down by pool, and no others', async () => {
@@ -167,9 +167,25 @@ describeWithDevices('loop devices over FUSE files', () => {
     const { devicePath } = await devices.attach(id);
     const other = await devices.attach(stranger);
     await volumes.endConnection(id);
-    expect(await devices.clearLeftovers(pool)).toEqual({ cleared: [devicePath], inUse: [] });
+    expect(await devices.clearLeftovers(pool, () => Promise.resolve(new Set()))).toEqual({ cleared: [devicePath], inUse: [] });
     expect(await devices.find(stranger)).toBe(other.devicePath);
     await devices.detach(stranger);
+  });
+
+  test('are told from living ones by the store, also from one that is made while it is asked', async () => {
+    const [dead, living, late] = [`${pool}.${base32Id()}`, id, `${pool}.${base32Id()}`];
+    const { devicePath } = await devices.attach(dead);
+    await devices.attach(living);
+    await volumes.endConnection(dead);
+    const answer = await devices.clearLeftovers(pool, async () => {
+      await devices.attach(late);
+      return new Set([living]);
+    });
+    expect(answer).toEqual({ cleared: [devicePath], inUse: [] });
+    for (const kept of [living, late]) {
+      expect(await devices.find(kept)).not.toBeNull();
+      await devices.detach(kept);
+    }
   });
 
   test('are not waited for beyond the limit when their server does not answer, and none appears later', async () => {

@@ -1,0 +1,90 @@
+/**
+ * What the node role tidies up by itself: file systems that a predecessor left frozen, and loop devices that a store left
+ * behind when it and its keeper died at once. Both can wait, for a process that is not quite gone, or for the store; so
+ * they are tried again until they are done.
+ */
+import type { LoopDevices } from '../block/node-devices.ts';
+import type { FreezeNotes } from '../mount/freeze-notes.ts';
+import type { StoreClient } from '../store/client.ts';
+import { systemClock, type Clock } from '../util/clock.ts';
+import { StoreError } from '../util/errors.ts';
+import type { Logger } from '../util/log.ts';
+import { Recurring } from '../util/recurring.ts';
+
+export interface NodeUpkeepOptions {
+  readonly notes: Pick<FreezeNotes, 'undo'>;
+  readonly devices: Pick<LoopDevices, 'clearLeftovers'>;
+  readonly store: Pick<StoreClient, 'getPool' | 'listVolumes' | 'listSnapshots'>;
+  readonly log: Logger;
+  readonly clock?: Clock;
+}
+
+const RETRY_MS = { first: 500, most: 10_000 };
+/** Devices that were in use when they were found dead may have been let go by now, and somebody may have died unseen. */
+const SWEEP_INTERVAL_MS = 10 * 60_000;
+const THAW_RETRY_MS = 1_000;
+const THAW_INTERVAL_MS = 60_000;
+
+export class NodeUpkeep {
+  readonly #options: NodeUpkeepOptions;
+  readonly #thawing: Recurring;
+  readonly #sweeping: Recurring;
+
+  private constructor(options: NodeUpkeepOptions) {
+    this.#options = options;
+    const { clock = systemClock, log } = options;
+    this.#thawing = new Recurring({
+      clock,
+      action: () => this.#thaw(),
+      onError: (error) => log.error({ err: error }, 'what a predecessor left frozen could not be looked at'),
+      retryMs: RETRY_MS,
+    });
+    this.#sweeping = new Recurring({
+      clock,
+      action: () => this.#sweep(),
+      onError: (error) => {
+        // The store starts later than this process, or anew: it is asked again.
+        if (error instanceof StoreError && error.code === 'unavailable')
+          log.debug({ reason: error.message }, 'left-over devices are looked for later');
+        else log.warn({ err: error }, 'left-over devices could not be taken down');
+      },
+      retryMs: RETRY_MS,
+    });
+  }
+
+  /** Resolves when all that can be thawed at once is. */
+  static async start(options: NodeUpkeepOptions): Promise<NodeUpkeep> {
+    const remaining = await options.notes.undo();
+    for (const [volume, reason] of remaining) options.log.warn({ volume, reason }, 'left frozen by a predecessor; tried again');
+    return new NodeUpkeep(options);
+  }
+
+  /** The store may have died: its devices are looked at once the next one answers. */
+  storeLost(): void {
+    this.#sweeping.poke();
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all([this.#thawing.stop(), this.#sweeping.stop()]);
+  }
+
+  async #thaw(): Promise<number> {
+    const remaining = await this.#options.notes.undo();
+    // A freeze of this process's own is among them for its moment.
+    if (remaining.size > 0) this.#options.log.debug({ remaining: [...remaining] }, 'notes of freezes that are not to be undone yet');
+    return remaining.size > 0 ? THAW_RETRY_MS : THAW_INTERVAL_MS;
+  }
+
+  async #sweep(): Promise<number> {
+    const { devices, store, log } = this.#options;
+    const { id } = await store.getPool();
+    const { cleared, inUse } = await devices.clearLeftovers(id, async () => {
+      const [volumes, snapshots] = await Promise.all([store.listVolumes(), store.listSnapshots()]);
+      return new Set([...volumes, ...snapshots].filter(({ attached }) => attached).map((object) => object.id));
+    });
+    if (cleared.length > 0) log.info({ devices: cleared }, 'devices of a store that ended were taken down');
+    if (inUse.length > 0)
+      log.warn({ devices: inUse }, 'devices of a store that ended are still in use; they fail until they are unmounted');
+    return SWEEP_INTERVAL_MS;
+  }
+}
