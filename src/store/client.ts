@@ -4,14 +4,8 @@
  *
  * Every call has a deadline. Failures are StoreErrors; a store that is away or slow is `unavailable`.
  */
-import {
-  credentials as grpcCredentials,
-  Metadata,
-  type ChannelCredentials,
-  type Client,
-  type ClientDuplexStream,
-  type ServiceError,
-} from '@grpc/grpc-js';
+import { Metadata, type ClientDuplexStream, type ServiceError } from '@grpc/grpc-js';
+import { StoreChannel, type ChannelTls } from './channel.ts';
 import { fromStatus } from './errors.ts';
 import {
   loadStoreProtocol,
@@ -41,19 +35,32 @@ export interface ClientVolume extends Omit<VolumeMessage, 'source'> {
 }
 
 export interface StoreClientOptions {
-  /** A gRPC target, for instance `unix:///run/chunkstore/store.sock`. */
+  /** A gRPC target, for instance `unix:///run/chunkstore/store.sock`; with `tls` an address and port, `10.0.0.1:7443`. */
   readonly target: string;
-  readonly credentials?: ChannelCredentials;
+  readonly tls?: ChannelTls;
+  /** Limit of connecting, with `tls`. */
+  readonly connectTimeoutMs?: number;
   /** Limit of a call that changes or reads one thing. Cuts wait up to 10 s for a node to sync, so it is larger. */
   readonly timeoutMs?: number;
   /** Limit of `check` and `listUsage`, which walk every tree. */
   readonly longTimeoutMs?: number;
 }
 
+const CONNECT_TIMEOUT_MS = 5_000;
 const TIMEOUT_MS = 30_000;
 const LONG_TIMEOUT_MS = 15 * 60_000;
 /** How soon a lost connection is tried again: the store is on this machine, or a restart away. */
 const RECONNECT_MS = { first: 100, most: 2_000 };
+
+const CHANNEL_OPTIONS = {
+  'grpc.initial_reconnect_backoff_ms': RECONNECT_MS.first,
+  'grpc.max_reconnect_backoff_ms': RECONNECT_MS.most,
+  'grpc.max_receive_message_length': MAXIMUM_MESSAGE_BYTES,
+  // One channel a client: two clients of one socket must not share a channel that one of them closes.
+  'grpc.use_local_subchannel_pool': 1,
+  // A proxy from the environment has no business with a store.
+  'grpc.enable_http_proxy': 0,
+};
 
 type UnaryCall = (
   request: unknown,
@@ -64,7 +71,7 @@ type UnaryCall = (
 
 export class StoreClient {
   readonly target: string;
-  readonly #client: Client;
+  readonly #channel: StoreChannel;
   readonly #timeoutMs: number;
   readonly #longTimeoutMs: number;
 
@@ -73,19 +80,15 @@ export class StoreClient {
     this.#timeoutMs = options.timeoutMs ?? TIMEOUT_MS;
     this.#longTimeoutMs = options.longTimeoutMs ?? LONG_TIMEOUT_MS;
     const { Client } = loadStoreProtocol();
-    this.#client = new Client(options.target, options.credentials ?? grpcCredentials.createInsecure(), {
-      'grpc.initial_reconnect_backoff_ms': RECONNECT_MS.first,
-      'grpc.max_reconnect_backoff_ms': RECONNECT_MS.most,
-      'grpc.max_receive_message_length': MAXIMUM_MESSAGE_BYTES,
-      // One channel a client: two clients of one socket must not share a channel that one of them closes.
-      'grpc.use_local_subchannel_pool': 1,
-      // A proxy from the environment has no business with a store.
-      'grpc.enable_http_proxy': 0,
+    this.#channel = new StoreChannel({
+      tls: options.tls ?? null,
+      connectTimeoutMs: options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS,
+      makeClient: (credentials, channelOptions) => new Client(options.target, credentials, { ...CHANNEL_OPTIONS, ...channelOptions }),
     });
   }
 
   close(): void {
-    this.#client.close();
+    this.#channel.close();
   }
 
   getPool(): Promise<PoolMessage> {
@@ -192,7 +195,7 @@ export class StoreClient {
 
   /** The stream over which the store asks this node to sync file systems; the caller reopens it when it ends. */
   nodeSession(): ClientDuplexStream<NodeReplyMessage, NodeRequestMessage> {
-    const client = this.#client as unknown as { nodeSession(): ClientDuplexStream<NodeReplyMessage, NodeRequestMessage> };
+    const client = this.#channel.client() as unknown as { nodeSession(): ClientDuplexStream<NodeReplyMessage, NodeRequestMessage> };
     return client.nodeSession();
   }
 
@@ -201,13 +204,16 @@ export class StoreClient {
     request: StoreCalls[Name]['request'],
     timeoutMs = this.#timeoutMs,
   ): Promise<StoreCalls[Name]['response']> {
-    return new Promise((resolve, reject) => {
-      const method = (this.#client as unknown as Record<string, UnaryCall>)[name]!;
-      method.call(this.#client, request, new Metadata(), { deadline: Date.now() + timeoutMs }, (error, response) => {
-        if (error !== null) reject(fromStatus(error, { store: this.target }));
-        else resolve(response as StoreCalls[Name]['response']);
-      });
-    });
+    return this.#channel.call(
+      (client) =>
+        new Promise((resolve, reject) => {
+          const method = (client as unknown as Record<string, UnaryCall>)[name]!;
+          method.call(client, request, new Metadata(), { deadline: Date.now() + timeoutMs }, (error, response) => {
+            if (error !== null) reject(fromStatus(error, { store: this.target }));
+            else resolve(response as StoreCalls[Name]['response']);
+          });
+        }),
+    );
   }
 }
 

@@ -44,9 +44,11 @@ export function fromStatus(error: ServiceError, options: { readonly store: strin
   if (typeof code === 'string' && Object.hasOwn(STATUS_OF, code)) return new StoreError(code as ErrorCode, error.details, { cause: error });
   switch (error.code) {
     case status.UNAVAILABLE:
-      return new StoreError('unavailable', `the store at ${options.store} cannot be reached; it is starting or has stopped`, {
-        cause: error,
-      });
+      return new StoreError(
+        'unavailable',
+        `the store at ${options.store} cannot be reached; it is starting or has stopped${lastErrorOf(error.details)}`,
+        { cause: error },
+      );
     case status.DEADLINE_EXCEEDED:
       return new StoreError('unavailable', `the store at ${options.store} did not answer in time`, { cause: error });
     case status.CANCELLED:
@@ -58,4 +60,10 @@ export function fromStatus(error: ServiceError, options: { readonly store: strin
     default:
       return new Error(`store at ${options.store}: ${error.details}`, { cause: error });
   }
+}
+
+/** What gRPC says of the last attempt to connect, for instance that a certificate is wrong; '' when it says nothing. */
+function lastErrorOf(details: string): string {
+  const reason = /Last error: (?:Error: )?(.*?)(?:\. Resolution note: .*)?$/s.exec(details)?.[1] ?? '';
+  return reason === '' ? '' : ` (${reason})`;
 }

@@ -5,6 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import {
   Server,
+  type ServerOptions,
   type UntypedHandleCall,
   type sendUnaryData,
   type ServerDuplexStream,
@@ -33,46 +34,8 @@ export type HandOverHandler = (
   options: { readonly gone: AbortSignal },
 ) => Promise<StoreCalls['handOver']['response']>;
 
-/** A server of the store's calls that is bound nowhere yet. */
-export function createStoreServer(options: {
-  readonly service: StoreHandlers;
-  readonly nodes: NodeSessions;
-  readonly log: Logger;
-  /** Missing: this server does not know the call. */
-  readonly handOver?: HandOverHandler;
-}): Server {
-  const { service, nodes, log, handOver } = options;
-  const server = new Server({ 'grpc.max_receive_message_length': MAXIMUM_MESSAGE_BYTES });
-  const unary = <Name extends StoreCallName>(
-    name: Name,
-    serve: (request: StoreCalls[Name]['request'], options: { readonly gone: AbortSignal }) => Promise<StoreCalls[Name]['response']>,
-  ): UntypedHandleCall => {
-    const handle = (
-      call: ServerUnaryCall<StoreCalls[Name]['request'], unknown>,
-      done: sendUnaryData<StoreCalls[Name]['response']>,
-    ): void => {
-      const gone = new AbortController();
-      call.on('cancelled', () => gone.abort());
-      void answer(name, call.request, (request) => serve(request, { gone: gone.signal }), log).then(
-        (response) => done(null, response),
-        (error: unknown) => done(toStatus(error)),
-      );
-    };
-    return handle as UntypedHandleCall;
-  };
-  const implementation: UntypedServiceImplementation = {
-    nodeSession: (call: ServerDuplexStream<NodeReplyMessage, NodeRequestMessage>) => serveNodeSession(call, nodes, log),
-  };
-  const add = <Name extends ServiceCallName>(name: Name): void => {
-    implementation[name] = unary(name, (request) => service[name](request));
-  };
-  for (const name of CALL_NAMES) add(name);
-  if (handOver !== undefined) implementation['handOver'] = unary('handOver', handOver);
-  server.addService(loadStoreProtocol().service, implementation);
-  return server;
-}
-
-const CALL_NAMES: readonly ServiceCallName[] = [
+/** What the controller may call, over the network. Nothing here attaches a device or ends the process. */
+const CONTROLLER_CALLS: readonly ServiceCallName[] = [
   'getPool',
   'createVolume',
   'deleteVolume',
@@ -85,12 +48,76 @@ const CALL_NAMES: readonly ServiceCallName[] = [
   'deleteSnapshot',
   'getSnapshot',
   'listSnapshots',
-  'attach',
-  'detach',
   'getUsage',
   'listUsage',
   'check',
 ];
+/** What else the processes on the store's own node may call. */
+const NODE_CALLS: readonly ServiceCallName[] = ['attach', 'detach'];
+
+/** A server of all calls, for the unix socket; bound nowhere yet. */
+export function createStoreServer(options: {
+  readonly service: StoreHandlers;
+  readonly nodes: NodeSessions;
+  readonly log: Logger;
+  /** Missing: this server does not know the call. */
+  readonly handOver?: HandOverHandler;
+}): Server {
+  const { service, nodes, log, handOver } = options;
+  return createServer(
+    {
+      ...unaryCalls([...CONTROLLER_CALLS, ...NODE_CALLS], service, log),
+      ...(handOver !== undefined && { handOver: unary('handOver', handOver, log) }),
+      nodeSession: (call: ServerDuplexStream<NodeReplyMessage, NodeRequestMessage>) => serveNodeSession(call, nodes, log),
+    },
+    { 'grpc.max_receive_message_length': MAXIMUM_MESSAGE_BYTES },
+  );
+}
+
+/** A server of the controller's calls only, for tls-listener.ts; bound nowhere yet. All others are unknown to it. */
+export function createControllerServer(options: { readonly service: StoreHandlers; readonly log: Logger }): Server {
+  return createServer(unaryCalls(CONTROLLER_CALLS, options.service, options.log), {
+    'grpc.max_receive_message_length': MAXIMUM_REQUEST_BYTES,
+    'grpc.max_concurrent_streams': 256,
+    // A controller whose node died must not stay in the count of connections.
+    'grpc.keepalive_time_ms': 30_000,
+    'grpc.keepalive_timeout_ms': 10_000,
+  });
+}
+
+/** Requests are names, sizes and a few attributes; only answers are large. */
+const MAXIMUM_REQUEST_BYTES = 1024 * 1024;
+
+function createServer(implementation: UntypedServiceImplementation, options: ServerOptions): Server {
+  const server = new Server(options);
+  server.addService(loadStoreProtocol().service, implementation);
+  return server;
+}
+
+function unaryCalls(names: readonly ServiceCallName[], service: StoreHandlers, log: Logger): UntypedServiceImplementation {
+  const calls: UntypedServiceImplementation = {};
+  const add = <Name extends ServiceCallName>(name: Name): void => {
+    calls[name] = unary<Name>(name, (request) => service[name](request), log);
+  };
+  for (const name of names) add(name);
+  return calls;
+}
+
+function unary<Name extends StoreCallName>(
+  name: Name,
+  serve: (request: StoreCalls[Name]['request'], options: { readonly gone: AbortSignal }) => Promise<StoreCalls[Name]['response']>,
+  log: Logger,
+): UntypedHandleCall {
+  const handle = (call: ServerUnaryCall<StoreCalls[Name]['request'], unknown>, done: sendUnaryData<StoreCalls[Name]['response']>): void => {
+    const gone = new AbortController();
+    call.on('cancelled', () => gone.abort());
+    void answer(name, call.request, (request) => serve(request, { gone: gone.signal }), log).then(
+      (response) => done(null, response),
+      (error: unknown) => done(toStatus(error)),
+    );
+  };
+  return handle as UntypedHandleCall;
+}
 
 async function answer<Request, Response>(
   name: string,
