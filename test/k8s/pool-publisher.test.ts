@@ -209,14 +209,13 @@ describe('a pool that is declared lost', () => {
 
   test('stays open while the disk refuses the fence, and is fenced later', async () => {
     const pool = new FakePublishedPool(poolId);
-    const { setLost } = pool.fence;
-    pool.fence.setLost = () => Promise.reject(new StoreError('unavailable', 'cannot write the marker'));
+    pool.diskFailure = new StoreError('unavailable', 'cannot write the marker');
     publish(pool);
     await pass(5_000);
     declare(true);
     await pass(10_000);
     expect(reason()).toBe('Serving');
-    pool.fence.setLost = setLost;
+    pool.diskFailure = null;
     await pass(40_000);
     expect([pool.fence.lost, reason()]).toEqual([true, 'Lost']);
   });

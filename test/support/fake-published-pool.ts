@@ -28,6 +28,8 @@ export class FakePublishedPool implements PublishedPool {
   };
   /** Thrown instead of figures. */
   failure: Error | null = null;
+  /** Thrown instead of a change of the fence. */
+  diskFailure: Error | null = null;
   /** What a restart would find. */
   marker: { lost: boolean };
   /** Every change of the fence that was asked for. */
@@ -44,6 +46,7 @@ export class FakePublishedPool implements PublishedPool {
       },
       setLost: async (lost) => {
         await Promise.resolve();
+        if (this.diskFailure !== null) throw this.diskFailure;
         fenced.push(lost);
         marker.lost = lost;
       },
