@@ -18,7 +18,7 @@ export async function checkCsiServer(endpoint: string, options: { readonly timeo
       client.makeUnaryRequest(
         METHOD,
         () => NOTHING,
-        () => null,
+        (answer) => answer,
         null,
         new Metadata(),
         { deadline },

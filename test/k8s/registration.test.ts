@@ -3,15 +3,13 @@ import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { once } from 'node:events';
-import { credentials, loadPackageDefinition, type Client, type ServiceClientConstructor } from '@grpc/grpc-js';
-import { loadSync } from '@grpc/proto-loader';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { Registration, type RegistrationOptions } from '../../src/k8s/registration.ts';
 import type { StoreError } from '../../src/util/errors.ts';
 import { silentLogger } from '../../src/util/log.ts';
 import { eventually } from '../support/eventually.ts';
+import { callAsKubelet } from '../support/kubelet.ts';
 
-const PROTO = path.join(import.meta.dirname, '../../proto/pluginregistration.proto');
 const SOCKET = 'csi.chunkstore.dev-reg.sock';
 
 let folder: string;
@@ -38,24 +36,7 @@ async function register(options: Partial<RegistrationOptions> = {}): Promise<Reg
   return registration;
 }
 
-/** The kubelet's part of it, for one socket. */
-function kubelet(socket = path.join(folder, SOCKET)) {
-  const definition = loadPackageDefinition(loadSync(PROTO));
-  const { Registration: Service } = definition['pluginregistration'] as unknown as { Registration: ServiceClientConstructor };
-  const client = new Service(`unix:${socket}`, credentials.createInsecure(), { 'grpc.use_local_subchannel_pool': 1 });
-  const call = (name: string, request: object): Promise<object> =>
-    new Promise((resolve, reject) => {
-      const method = (client as unknown as Record<string, (...rest: unknown[]) => void>)[name]!;
-      method.call(client, request, { deadline: Date.now() + 5000 }, (error: Error | null, answer: object) =>
-        error === null ? resolve(answer) : reject(error),
-      );
-    });
-  return {
-    getInfo: () => call('getInfo', {}),
-    notify: (status: { pluginRegistered: boolean; error: string }) => call('notifyRegistrationStatus', status),
-    close: () => (client as Client).close(),
-  };
-}
+const kubelet = () => callAsKubelet(path.join(folder, SOCKET));
 
 describe('registration with the kubelet', () => {
   test('says who the driver is, and is done when the kubelet says so', async () => {
