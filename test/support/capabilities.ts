@@ -15,7 +15,9 @@ export {
   hasCommand,
   hasCsiSanity,
   hasFileSystem,
+  hasHelm,
   hasPrograms,
+  hasPublishedSnapshotCrds,
 } from './machine.ts';
 export type { Capability } from './machine.ts';
 
