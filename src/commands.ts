@@ -107,6 +107,7 @@ const commands = {
       release,
       { name: 'stores-service', value: 'NAME', help: "the headless Service in front of the stores' pods; needed with --kubernetes" },
       { name: 'identity', value: 'NAME', initial: () => hostname(), help: "this replica's name in elections and events: its pod" },
+      http,
     ],
   },
   node: {

@@ -1,4 +1,4 @@
-/** The controller role: CSI Identity and Controller over a list of stores. It keeps no state. */
+/** The controller role: CSI Identity and Controller, over a list of stores or those of a Kubernetes cluster. It keeps no state. */
 import { randomUUID } from 'node:crypto';
 import { createController } from '../csi/controller/controller.ts';
 import { createIdentity } from '../csi/identity.ts';
@@ -14,6 +14,8 @@ import type { RunningRole } from './lifecycle.ts';
 const STOP_LIMIT_MS = 15_000;
 
 export async function startController(config: Config, log: Logger): Promise<RunningRole> {
+  if (config.flags.has('kubernetes')) return (await import('./cluster-controller.ts')).startClusterController(config, log);
+  if (!config.flags.has('store')) throw new UsageError('controller: give --store for each store, or --kubernetes');
   const directory = new StaticStoreDirectory(config.flags.list('store').map(parseStore));
   const isReady = async (): Promise<boolean> => {
     await directory.all();
