@@ -2,8 +2,7 @@
  * Says of a pool what its own store cannot say: that it does not answer, or that it was declared lost and nobody is there to
  * obey. For the controller that leads. A store that is back says otherwise by itself, at once.
  *
- * It speaks only after several failures in a row, because a store that is replaced or restarted is away for a moment. Who
- * takes over a pool that came from another node waits for this word (pool-publisher.ts).
+ * It speaks only after several failures in a row, because a store that is replaced or restarted is away for a moment.
  */
 import { StoreError } from '../util/errors.ts';
 import type { Clock } from '../util/clock.ts';

@@ -2,10 +2,9 @@
  * Keeps the ChunkStorePool of the pool that this store has open: makes it, makes it again when somebody deletes it, says how
  * the pool is, and obeys `spec.lost`. Nothing that serves data waits for it; without the API it goes on trying.
  *
- * Whose pool it is: the store that has the pool's lock knows. But a copy of a disk has a lock of its own, so an object that
- * names another node is taken over only once no store there serves the pool: the store that stops says so, and for one that
- * cannot, the controller does (pool-monitor.ts). A store whose object was taken over does not take it back while the other
- * one serves.
+ * It never changes an object that names another node. This pool may have come from there with its disk, or be a copy of it:
+ * both have a lock of their own, and only a person knows. Who deletes the object says that the disk has moved, and then it
+ * is made anew here. So a store needs no right to change what others rely on, and none to end a declaration.
  *
  * What `spec.lost` says is made durable in the pool before it is in effect, and what takes the pool back is read afresh
  * rather than from the informer, which may be late. An object that was deleted while the pool is lost is made again as lost.
@@ -17,7 +16,6 @@ import { Recurring } from '../util/recurring.ts';
 import { withinTime } from '../util/time-limit.ts';
 import type { Informer, KubernetesApi } from './api.ts';
 import {
-  conditionOf,
   differenceOf,
   poolStatus,
   type PoolFigures,
@@ -127,7 +125,12 @@ export class PoolPublisher {
       return LOOK_MS;
     }
     await this.#obey(object);
-    if (object.spec.node !== node) return this.#claim(object);
+    if (object.spec.node !== node) {
+      this.#troubled(
+        `the ChunkStorePool names node ${object.spec.node}: if the disk has moved here, delete the object, and it is made anew; if this is a copy of the pool, stop this store`,
+      );
+      return LOOK_MS;
+    }
     const waitMs = await this.#tell(object);
     this.#trouble = '';
     return waitMs;
@@ -145,19 +148,6 @@ export class PoolPublisher {
     }
     await withinTime(pool.fence.setLost(wanted), limit);
     log.warn({ pool: pool.id }, wanted ? 'the pool was declared lost: nothing is made from it or attached' : 'the pool was taken back');
-  }
-
-  /** The pool has come here from another node, unless a store there still serves it. */
-  async #claim(object: ChunkStorePool): Promise<number> {
-    const { api, node, log } = this.#options;
-    const ready = conditionOf(object.status, 'Ready');
-    if (ready?.status === 'True') {
-      this.#troubled(`the pool is served on node ${object.spec.node} too: this is a copy of it, or that store has just gone`);
-      return LOOK_MS;
-    }
-    await api.replace(chunkStorePools, { ...object, spec: { ...object.spec, node } });
-    log.warn({ pool: object.metadata.name, from: object.spec.node, to: node }, 'the pool has come from another node');
-    return LOOK_MS;
   }
 
   async #tell(object: ChunkStorePool): Promise<number> {

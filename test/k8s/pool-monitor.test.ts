@@ -84,20 +84,6 @@ describe('a pool whose store does not answer', () => {
     await second.stop('stopped');
   });
 
-  test('that came to another node without a word is there soon', async () => {
-    const first = publish('node-a');
-    await pass(10_000);
-    await kill(first);
-    away = true;
-    const second = publish('node-b');
-    await pass(120_000);
-    expect(kubernetes.object(chunkStorePools, key)!.spec.node).toBe('node-b');
-    away = false;
-    await pass(10_000);
-    expect(ready()!.reason).toBe('Serving');
-    await second.stop('stopped');
-  });
-
   test('a short absence is not worth a word', async () => {
     const publisher = publish();
     await pass(60_000);
