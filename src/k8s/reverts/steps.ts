@@ -18,7 +18,7 @@ import {
 import { assert } from '../../util/assert.ts';
 import { StoreError } from '../../util/errors.ts';
 import type { Logger } from '../../util/log.ts';
-import { decide, type Action, type Observation } from './decide.ts';
+import { decide, isTerminal, type Action, type Observation } from './decide.ts';
 import {
   NO_BACKUP_LABEL,
   poolOfHandle,
@@ -57,12 +57,24 @@ export async function takeOn(ports: StepPorts, key: { readonly namespace: string
   for (let step = 0; step < MOST_STEPS && !ports.stopped(); step++) {
     const revert = await ports.api.get(volumeReverts, key);
     if (revert === null) return 'finished';
-    const seen = await observe(ports, revert);
-    if (ports.stopped()) break;
-    const done = await act(ports, seen, decide(seen));
+    const done = await takeStep(ports, revert);
     if (done !== 'again') return done;
   }
   return 'waiting';
+}
+
+async function takeStep(ports: StepPorts, revert: VolumeRevert): Promise<Done> {
+  try {
+    const seen = await observe(ports, revert);
+    return ports.stopped() ? 'waiting' : await act(ports, seen, decide(seen));
+  } catch (error) {
+    // The API refuses it for a reason that does not pass by itself: a missing right or kind, a namespace that ends.
+    if (!(error instanceof StoreError) || error.code !== 'failed-precondition') throw error;
+    const { metadata } = revert;
+    const now = await ports.api.get(volumeReverts, { namespace: namespaceOf(revert), name: metadata.name });
+    if (now !== null && now.metadata.uid === metadata.uid && !isTerminal(now)) await tell(ports, now, waiting('Refused', error.message));
+    return 'waiting';
+  }
 }
 
 async function act(ports: StepPorts, seen: Observation, action: Action): Promise<Done> {
