@@ -5,6 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import {
   Server,
+  status,
   type ServerOptions,
   type UntypedHandleCall,
   type sendUnaryData,
@@ -14,6 +15,7 @@ import {
 } from '@grpc/grpc-js';
 import { StoreError } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
+import type { CallObserver } from '../util/metrics.ts';
 import { toStatus } from './errors.ts';
 import {
   loadStoreProtocol,
@@ -60,14 +62,15 @@ export function createStoreServer(options: {
   readonly service: StoreHandlers;
   readonly nodes: NodeSessions;
   readonly log: Logger;
+  readonly observe?: CallObserver;
   /** Missing: this server does not know the call. */
   readonly handOver?: HandOverHandler;
 }): Server {
   const { service, nodes, log, handOver } = options;
   return createServer(
     {
-      ...unaryCalls([...CONTROLLER_CALLS, ...NODE_CALLS], service, log),
-      ...(handOver !== undefined && { handOver: unary('handOver', handOver, log) }),
+      ...unaryCalls([...CONTROLLER_CALLS, ...NODE_CALLS], options),
+      ...(handOver !== undefined && { handOver: unary('handOver', handOver, options) }),
       nodeSession: (call: ServerDuplexStream<NodeReplyMessage, NodeRequestMessage>) => serveNodeSession(call, nodes, log),
     },
     { 'grpc.max_receive_message_length': MAXIMUM_MESSAGE_BYTES },
@@ -75,8 +78,12 @@ export function createStoreServer(options: {
 }
 
 /** A server of the controller's calls only, for tls-listener.ts; bound nowhere yet. All others are unknown to it. */
-export function createControllerServer(options: { readonly service: StoreHandlers; readonly log: Logger }): Server {
-  return createServer(unaryCalls(CONTROLLER_CALLS, options.service, options.log), {
+export function createControllerServer(options: {
+  readonly service: StoreHandlers;
+  readonly log: Logger;
+  readonly observe?: CallObserver;
+}): Server {
+  return createServer(unaryCalls(CONTROLLER_CALLS, options), {
     'grpc.max_receive_message_length': MAXIMUM_REQUEST_BYTES,
     'grpc.max_concurrent_streams': 256,
     // A controller whose node died must not stay in the count of connections.
@@ -94,10 +101,20 @@ function createServer(implementation: UntypedServiceImplementation, options: Ser
   return server;
 }
 
-function unaryCalls(names: readonly ServiceCallName[], service: StoreHandlers, log: Logger): UntypedServiceImplementation {
+/** Where calls are written down. */
+interface Witness {
+  readonly log: Logger;
+  readonly observe?: CallObserver;
+}
+
+function unaryCalls(
+  names: readonly ServiceCallName[],
+  options: Witness & { readonly service: StoreHandlers },
+): UntypedServiceImplementation {
+  const { service } = options;
   const calls: UntypedServiceImplementation = {};
   const add = <Name extends ServiceCallName>(name: Name): void => {
-    calls[name] = unary<Name>(name, (request) => service[name](request), log);
+    calls[name] = unary<Name>(name, (request) => service[name](request), options);
   };
   for (const name of names) add(name);
   return calls;
@@ -106,12 +123,12 @@ function unaryCalls(names: readonly ServiceCallName[], service: StoreHandlers, l
 function unary<Name extends StoreCallName>(
   name: Name,
   serve: (request: StoreCalls[Name]['request'], options: { readonly gone: AbortSignal }) => Promise<StoreCalls[Name]['response']>,
-  log: Logger,
+  witness: Witness,
 ): UntypedHandleCall {
   const handle = (call: ServerUnaryCall<StoreCalls[Name]['request'], unknown>, done: sendUnaryData<StoreCalls[Name]['response']>): void => {
     const gone = new AbortController();
     call.on('cancelled', () => gone.abort());
-    void answer(name, call.request, (request) => serve(request, { gone: gone.signal }), log).then(
+    void answer(name, call.request, (request) => serve(request, { gone: gone.signal }), witness).then(
       (response) => done(null, response),
       (error: unknown) => done(toStatus(error)),
     );
@@ -123,17 +140,20 @@ async function answer<Request, Response>(
   name: string,
   request: Request,
   serve: (request: Request) => Promise<Response>,
-  log: Logger,
+  { log, observe }: Witness,
 ): Promise<Response> {
   const requestId = randomUUID();
   const startedMs = performance.now();
   const about = { requestId, call: name, ...identity(request) };
   try {
     const response = await serve(request);
-    log.debug({ ...about, durationMs: since(startedMs) }, 'call');
+    const durationMs = since(startedMs);
+    log.debug({ ...about, durationMs }, 'call');
+    observe?.({ name, code: 'OK', durationMs });
     return response;
   } catch (error) {
     const durationMs = since(startedMs);
+    observe?.({ name, code: status[toStatus(error).code], durationMs });
     if (error instanceof StoreError) log.info({ ...about, durationMs, code: error.code, reason: error.message }, 'call failed');
     else log.error({ ...about, durationMs, err: error }, 'call failed by a bug');
     throw error;
