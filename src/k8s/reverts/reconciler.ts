@@ -3,12 +3,13 @@ import type { Informer, KubernetesApi } from '../api.ts';
 import { volumeReverts, type VolumeRevert } from '../resources.ts';
 import { assert } from '../../util/assert.ts';
 import { BusyLocks } from '../../util/busy-locks.ts';
+import type { Clock } from '../../util/clock.ts';
 import { StoreError } from '../../util/errors.ts';
 import type { Logger } from '../../util/log.ts';
 import { isTerminal } from './decide.ts';
 import { REVERT_FINALIZER } from './names.ts';
 import type { RecordEvent, RevertStores } from './ports.ts';
-import { Schedule, type Clock } from './schedule.ts';
+import { Schedule } from './schedule.ts';
 import { takeOn } from './steps.ts';
 
 export interface RevertReconcilerOptions {

@@ -3,11 +3,7 @@
  * not be finished is tried again after a while that doubles, with jitter; a change of the object is looked at soon, but
  * does not get around the rate either.
  */
-export interface Clock {
-  nowMs(): number;
-  /** Runs `action` after a while, unless the answer is called before. */
-  after(delayMs: number, action: () => void): () => void;
-}
+import type { Clock } from '../../util/clock.ts';
 
 export interface ScheduleOptions {
   /** Never rejects. False: try again later. */
@@ -108,7 +104,9 @@ export class Schedule {
   }
 
   #untilAllowedMs(entry: Entry): number {
-    return Math.max(0, entry.startedMs + this.#options.shortestMs - this.#options.clock.nowMs());
+    const { shortestMs, clock } = this.#options;
+    // The clock may be set back meanwhile.
+    return Math.min(shortestMs, Math.max(0, entry.startedMs + shortestMs - clock.nowMs()));
   }
 
   #backoffMs(entry: Entry): number {

@@ -165,7 +165,8 @@ async function attempt(ports: StepPorts, seen: Observation, action: Action & { k
   }
   assert(volumeHandle !== undefined && snapshotHandle !== undefined, 'volume and snapshot are pinned before the store is asked');
   const store = await storeOf(ports, noted);
-  if (store === null || ports.stopped() || ports.nowMs() - startedMs > LATEST_CALL_MS) return 'again';
+  const sinceMs = ports.nowMs() - startedMs;
+  if (store === null || ports.stopped() || sinceMs < 0 || sinceMs > LATEST_CALL_MS) return 'again';
   const uid = uidOf(noted);
   const safety = { name: safetyName(uid), objectId: safetyObjectId(uid), attributes: action.attributes };
   try {
