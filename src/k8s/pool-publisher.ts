@@ -64,10 +64,12 @@ export class PoolPublisher {
   readonly #recurring: Recurring;
   #isReady = false;
   #writtenAtMs = Number.NEGATIVE_INFINITY;
+  /** The version of the object when it last said what is to be said. */
+  #agreed: string | undefined;
   /** What was logged last, so that a lasting trouble is said once. */
   #trouble = '';
 
-  /** Begins at once. The pool's locks are held until `stop` has resolved. */
+  /** Begins at once; for as long as this store has the pool. */
   constructor(options: PoolPublisherOptions) {
     this.#options = options;
     const { api, pool, clock } = options;
@@ -90,7 +92,8 @@ export class PoolPublisher {
     this.#recurring.poke();
   }
 
-  /** Says a last word, if the API takes it in a few seconds: that the pool is stopped or handed over. Never fails. */
+  /** Says a last word, if the API takes it in a few seconds: that the pool is stopped or handed over. Never fails, and says
+   * nothing when somebody else has had a word since: that may be the successor. */
   async stop(phase: PoolPhase): Promise<void> {
     this.#stopListening();
     const { log } = this.#options;
@@ -108,7 +111,7 @@ export class PoolPublisher {
     const { api, pool, node } = this.#options;
     if (!this.#isReady) return;
     const object = await api.get(chunkStorePools, { name: pool.id });
-    if (object === null || object.spec.node !== node) return;
+    if (object === null || object.spec.node !== node || object.metadata.resourceVersion !== this.#agreed) return;
     const status = this.#statusOf(object, { phase, figures: null, problems: pool.problems() });
     await api.replaceStatus(chunkStorePools, { ...object, status });
   }
@@ -154,11 +157,15 @@ export class PoolPublisher {
     const { api, pool, clock } = this.#options;
     const status = this.#statusOf(object, await this.#look(pool.phase()));
     const difference = differenceOf(object.status, status);
-    if (difference === 'none') return LOOK_MS;
+    if (difference === 'none') {
+      this.#agreed = object.metadata.resourceVersion;
+      return LOOK_MS;
+    }
     const waitMs = this.#writtenAtMs + WRITE_PAUSE_MS[difference] - clock.nowMs();
     if (waitMs > 0) return Math.min(waitMs, LOOK_MS);
     this.#writtenAtMs = clock.nowMs();
-    await api.replaceStatus(chunkStorePools, { ...object, status });
+    const written = await api.replaceStatus(chunkStorePools, { ...object, status });
+    this.#agreed = written.metadata.resourceVersion;
     return LOOK_MS;
   }
 

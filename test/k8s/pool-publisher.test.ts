@@ -131,6 +131,22 @@ describe('the ChunkStorePool of a pool', () => {
     expect(reason()).toBe('Stopped');
   });
 
+  test('keeps what a successor has said, however late the last word of the former one', async () => {
+    const former = publish(new FakePublishedPool(poolId));
+    await pass(5_000);
+    const last = kubernetes.hold({ verb: 'get' });
+    const stopped = stop(former, 'handing-over');
+    await last.reached;
+    const pool = new FakePublishedPool(poolId);
+    pool.now.phase = 'starting';
+    publish(pool);
+    await pass(5_000);
+    expect(reason()).toBe('Starting');
+    last.release();
+    await stopped;
+    expect(reason()).toBe('Starting');
+  });
+
   test('waits for the API, however long it is away, and stops without it', async () => {
     kubernetes.goAway();
     const publisher = publish(new FakePublishedPool(poolId));
