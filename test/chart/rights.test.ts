@@ -36,7 +36,7 @@ describeIf(hasHelm())("the chart's rights", () => {
         .map(({ resourceNames, verbs }) => ({ kind: manifest.kind, role: manifest.metadata.name, resourceNames, verbs })),
     );
     expect(rules).toEqual([
-      { kind: 'Role', role: 'chunkstore-controller', resourceNames: ['chunkstore-ca'], verbs: ['get', 'list', 'watch', 'update', 'patch'] },
+      { kind: 'Role', role: 'chunkstore-controller', resourceNames: ['chunkstore-ca'], verbs: ['get', 'list', 'watch', 'update'] },
       { kind: 'Role', role: 'chunkstore-controller', resourceNames: undefined, verbs: ['create'] },
     ]);
   });
@@ -78,14 +78,14 @@ describeIf(hasHelm())("the chart's rights", () => {
     ]);
   });
 
-  test('a store writes pools and asks for certificates, and no more', () => {
+  test('a store makes pools, tells of them and asks for certificates, and no more', () => {
     const changes = role('ClusterRole', 'chunkstore-store').map(({ resources, verbs }) => [
       resources.join(),
       verbs.filter((verb) => !['get', 'list', 'watch'].includes(verb)).join(),
     ]);
     expect(changes).toEqual([
-      ['chunkstorepools', 'create,update,patch'],
-      ['chunkstorepools/status', 'update,patch'],
+      ['chunkstorepools', 'create'],
+      ['chunkstorepools/status', 'update'],
       ['certificatesigningrequests', 'create'],
     ]);
   });
