@@ -16,6 +16,7 @@ import {
   detachLoopDevice,
   configureLoopDevice,
   growLoopDevice,
+  loopDeviceNumber,
   loopDeviceSize,
   waitUntilDetached,
   type LoopDevice,
@@ -171,7 +172,17 @@ export class LoopDevices {
   async #takeDown(device: LoopDevice): Promise<void> {
     await detachLoopDevice(device, this.#limit);
     if (await waitUntilDetached(device, { withinMs: this.#limit.timeoutMs })) return;
-    throw new StoreError('in-use', `${device.path} (${device.fileName}) does not go away: a program has it open; end that program`);
+    const above = await this.#devicesOn(device.path);
+    const holder = above.length > 0 ? `${above.join(', ')} stands on it; detach that` : 'a program has it open; end that program';
+    throw new StoreError('in-use', `${device.path} (${device.fileName}) does not go away: ${holder}`);
+  }
+
+  /** Loop devices that somebody else has set up on this one. The kubelet does so for each pod that uses a block volume,
+   * and takes its device down before it unpublishes; ours goes away by itself as soon as that is over. */
+  async #devicesOn(path: string): Promise<string[]> {
+    const { devices } = await this.#list.read(this.#limit);
+    const number = loopDeviceNumber(path);
+    return devices.filter(({ blockDevice }) => blockDevice !== 0 && blockDevice === number).map((device) => device.path);
   }
 
   async #setUp(id: string, mount: number, attachment: Attachment): Promise<string> {

@@ -24,6 +24,8 @@ export interface LoopDevice {
   readonly goingAway: boolean;
   /** The device number of the file system that the file lies on: `FileStatus.fileSystemDevice`. */
   readonly fileSystemDevice: number;
+  /** The device number of the block device that it stands on; 0 over a file. */
+  readonly blockDevice: number;
 }
 
 /** The bytes that a loop device's name can hold, without the zero at its end. */
@@ -127,6 +129,20 @@ export function presentSequence(path: string): number | null {
   }
 }
 
+/** The number of a loop device, as `LoopDevice.blockDevice` has it; null when there is no such device. */
+export function loopDeviceNumber(path: string): number | null {
+  try {
+    const [major = 0, minor = 0] = fs
+      .readFileSync(`/sys/block/${path.slice('/dev/'.length)}/dev`, 'utf8')
+      .split(':')
+      .map(Number);
+    // The kernel's new_encode_dev.
+    return ((minor & 0xff) | (major << 8) | ((minor & ~0xff) << 12)) >>> 0;
+  } catch {
+    return null;
+  }
+}
+
 /** The paths of the devices that are set up, in the order of their numbers. */
 export function loopDevicePaths(): string[] {
   const names = fs.readdirSync('/sys/block').filter((name) => /^loop\d+$/.test(name) && fs.existsSync(`/sys/block/${name}/loop`));
@@ -180,6 +196,7 @@ async function status(descriptor: number, path: string, sequence: number, limit:
     readOnly: (flags & flagReadOnly) !== 0,
     goingAway: (flags & flagAutoclear) !== 0,
     fileSystemDevice: Number(information.view.getBigUint64(0, true)),
+    blockDevice: Number(information.view.getBigUint64(blockDeviceOffset, true)),
   };
 }
 
@@ -287,5 +304,6 @@ const flagReadOnly = 1;
 const flagAutoclear = 4;
 const flagDirect = 16;
 const informationBytes = 232;
+const blockDeviceOffset = 16;
 const flagsOffset = 52;
 const nameOffset = 56;

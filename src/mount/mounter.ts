@@ -11,6 +11,7 @@ import { isReadOnlyDevice, readDeviceSize, readSignature } from './block-device.
 import { requiredMountOptions, withoutReplay, type FileSystem } from './file-systems.ts';
 import { growMounted, growUnmountedExt4 } from './grow.ts';
 import { findHolders } from './holders.ts';
+import { kernelHasLabels, missingLabels } from './labels.ts';
 import { bindOptions, joinOptions, parseMountFlags } from './mount-flags.ts';
 import { canonicalTarget, findMount, readMountTable, type MountEntry, type MountRecord } from './mount-table.ts';
 import { formatDevice, repairDevice, setBtrfsId } from './prepare.ts';
@@ -73,6 +74,7 @@ export class SystemMounter {
     };
     if (device.readOnly) await mountUnwritable(devicePath, fileSystem, mountWith);
     else await mountWith([]);
+    await checkLabels(folder, flags);
   }
 
   /**
@@ -220,6 +222,17 @@ async function mountUnwritable(
   }
 }
 
+/** Takes the mount off again when it lacks its labels. */
+async function checkLabels(folder: string, flags: readonly string[]): Promise<void> {
+  const missing = missingLabels(flags, findMount(await readMountTable(), folder)?.options ?? []);
+  if (missing.length === 0 || !(await kernelHasLabels())) return;
+  await unmountTopLayer(folder);
+  throw new StoreError(
+    'failed-precondition',
+    `${missing.join(', ')} cannot be given to the mount at ${folder}: the node role does not see SELinux; give it the host's /sys/fs/selinux and /etc/selinux`,
+  );
+}
+
 async function unmountTopLayer(place: string): Promise<void> {
   const parameters = ['--no-canonicalize', '--', place];
   const result = await runCommand('umount', parameters, { timeoutMs: mountTimeoutMs, expectedStatuses: [0, 32] });
@@ -234,7 +247,10 @@ async function unmountError(place: string, parameters: readonly string[], result
   // Status 32 is every failure of the system call; runCommand makes the program speak English.
   const busy = result.errorOutput.includes('busy');
   return busy
-    ? new StoreError('in-use', `${place} is in use by something in the kernel, or by a process that just ended; try again`)
+    ? new StoreError(
+        'in-use',
+        `${place} is in use by something in the kernel, or by a process of another container or one that just ended; try again`,
+      )
     : new StoreError('unavailable', `${describeCommand('umount', parameters)} failed: ${lastWords(result)}`);
 }
 

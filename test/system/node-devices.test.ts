@@ -105,6 +105,23 @@ describeWithDevices('loop devices over FUSE files', () => {
     await devices.detach(id);
   });
 
+  test('under a device of the kubelet go away with it, and tell meanwhile what is in the way', async () => {
+    const { devicePath } = await devices.attach(id);
+    const { stdout } = await run('losetup', ['--find', '--show', devicePath]);
+    const above = stdout.trim();
+    try {
+      await expect(devices.detach(id)).rejects.toMatchObject({ code: 'in-use', message: expect.stringContaining(`${above} stands on it`) });
+      // It is on its way out: nobody is given it any more, and it works to its end.
+      expect(await devices.find(id)).toBeNull();
+      await read(above, 0, 4096);
+    } finally {
+      await run('losetup', ['--detach', above]);
+    }
+    await devices.detach(id);
+    expect((await loopDevices()).filter((device) => device.fileName === id)).toEqual([]);
+    await devices.attach(id);
+  });
+
   test('are the same device when asked for again, also at once and by another process', async () => {
     const another = new LoopDevices({ store: volumes, keeperOf: () => Promise.resolve(nodeClient) });
     const first = await devices.attach(id);
