@@ -30,21 +30,28 @@ export interface StoreMetricsOptions {
 
 const SURVEY_MS = 10 * 60_000;
 
-/** Begins to tell them. Call the answer before the store closes. */
+/** Begins to tell them; `stop` takes them away again, for a store that stands by. */
 export function tellStoreMetrics(options: StoreMetricsOptions): { stop(): void } {
   const { metrics } = options;
   const figures = new Figures(options);
-  metrics.beforeScrape(() => figures.refresh());
+  const refreshing = metrics.beforeScrape(() => figures.refresh());
   const survey = (): void =>
     void figures.survey().catch((error: unknown) => options.log.debug({ err: error }, 'the space was not surveyed'));
   const timer = setInterval(survey, options.surveyMs ?? SURVEY_MS);
   timer.unref();
-  return { stop: () => clearInterval(timer) };
+  return {
+    stop: () => {
+      clearInterval(timer);
+      refreshing.stop();
+      figures.remove();
+    },
+  };
 }
 
 class Figures {
   readonly #options: StoreMetricsOptions;
   readonly #registers;
+  readonly #names: string[] = [];
   readonly #pool: Readonly<Record<PoolFigure, Gauge>>;
   readonly #engine: Readonly<Record<EngineFigure, Gauge>>;
   readonly #checkpoints: Counter;
@@ -80,11 +87,16 @@ class Figures {
     this.#bytes = this.#counter('chunkstore_volume_bytes_total', 'Bytes that these requests read, wrote or zeroed.', REQUEST_LABELS);
     this.#errors = this.#counter('chunkstore_volume_errors_total', 'Requests that failed.', REQUEST_LABELS);
     options.metrics.registry.registerMetric(this.#latency as unknown as Metric);
+    this.#names.push(this.#latency.name);
     const recovered = this.#gauge('chunkstore_recovered_requests', 'Requests that a predecessor left, at the start of this process.', [
       'how',
     ]);
     recovered.set({ how: 'answered_again' }, options.recovered.answered);
     recovered.set({ how: 'done_again' }, options.recovered.submitted);
+  }
+
+  remove(): void {
+    for (const name of this.#names) this.#options.metrics.registry.removeSingleMetric(name);
   }
 
   async refresh(): Promise<void> {
@@ -161,10 +173,12 @@ class Figures {
   }
 
   #gauge(name: string, help: string, labelNames: readonly string[]): Gauge {
+    this.#names.push(name);
     return new Gauge({ name, help, labelNames: [...labelNames], registers: this.#registers });
   }
 
   #counter(name: string, help: string, labelNames: readonly string[] = []): Counter {
+    this.#names.push(name);
     return new Counter({ name, help, labelNames: [...labelNames], registers: this.#registers });
   }
 }

@@ -13,7 +13,7 @@ export interface Metrics {
   readonly registry: Registry;
   readonly observeCall: CallObserver;
   /** Called, and awaited, before each scrape; a failure leaves the former values and is counted. */
-  beforeScrape(refresh: () => Promise<void>): void;
+  beforeScrape(refresh: () => Promise<void>): { /** Calls it no more. */ stop(): void };
   /** In Prometheus' text format. */
   text(): Promise<{ readonly contentType: string; readonly body: string }>;
 }
@@ -47,16 +47,20 @@ export function createMetrics(options: { readonly role: string; readonly version
     help: 'Scrapes that got old values because new ones could not be read.',
     registers,
   });
-  const refreshes: (() => Promise<void>)[] = [];
+  const refreshes = new Set<() => Promise<void>>();
   return {
     registry,
-    beforeScrape: (refresh) => void refreshes.push(refresh),
+    beforeScrape: (refresh) => {
+      refreshes.add(refresh);
+      return { stop: () => void refreshes.delete(refresh) };
+    },
     observeCall: ({ name, code, durationMs }) => {
       calls.inc({ call: name, code });
       durations.observe({ call: name }, durationMs / 1_000);
     },
     text: async () => {
-      for (const { status } of await Promise.allSettled(refreshes.map((refresh) => refresh()))) if (status === 'rejected') failures.inc();
+      for (const { status } of await Promise.allSettled([...refreshes].map((refresh) => refresh())))
+        if (status === 'rejected') failures.inc();
       return { contentType: registry.contentType, body: await registry.metrics() };
     },
   };

@@ -42,14 +42,23 @@ async function scrape(metrics: Metrics): Promise<Map<string, number>> {
   return new Map(lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ') + 1))]));
 }
 
-function setUp(options: { engineFails?: boolean } = {}) {
-  const metrics = createMetrics({ role: 'store', version: '1' });
+function setUp(options: { metrics?: Metrics } = {}) {
+  const { metrics = createMetrics({ role: 'store', version: '1' }) } = options;
   const counts = new Statistics({ devices: 1 });
-  const volume = { id: `${poolId}.${objectId}`, name: 'data', sizeBytes: 2000, createdAtMs: 0, source: null, attributes: {}, lineage: 1, incarnation: 1 };
-  const failing = { ...options };
+  const volume = {
+    id: `${poolId}.${objectId}`,
+    name: 'data',
+    sizeBytes: 2000,
+    createdAtMs: 0,
+    source: null,
+    attributes: {},
+    lineage: 1,
+    incarnation: 1,
+  };
+  const failing = { engineFails: false };
   const engine: EngineControl = {
     call: async (request) => {
-      if (failing.engineFails === true) throw new Error('no answer');
+      if (failing.engineFails) throw new Error('no answer');
       return (request.kind === 'pool' ? pool : busy) as never;
     },
   };
@@ -67,8 +76,7 @@ function setUp(options: { engineFails?: boolean } = {}) {
     recovered: { answered: 4, submitted: 5 },
     log: silentLogger(),
   });
-  telling.stop();
-  return { metrics, counts, failing };
+  return { metrics, counts, failing, telling };
 }
 
 test('a scrape tells space, what the engine is busy with and the requests of each volume', async () => {
@@ -111,6 +119,14 @@ test('a store that does not answer leaves the former values, and is counted', as
   const values = await scrape(metrics);
   expect(values.get('chunkstore_pool_used_bytes')).toBe(400);
   expect(values.get('chunkstore_metrics_failures_total')).toBe(1);
+});
+
+test('a store that stands by tells nothing of its pool, and may do so again', async () => {
+  const { metrics, telling } = setUp();
+  telling.stop();
+  const values = await scrape(metrics);
+  expect([...values.keys()].filter((name) => /^chunkstore_(pool|volume|request|checkpoint|recovered)/.test(name))).toEqual([]);
+  expect(() => setUp({ metrics })).not.toThrow();
 });
 
 test('calls are counted by name and code', async () => {
