@@ -177,9 +177,10 @@ export class DataLoop {
     }
   }
 
-  /** Ends the ring. Not while `run` runs. */
+  /** Ends the ring, and closes the descriptors of the devices. Not while `run` runs. */
   close(): void {
     this.#ring.close();
+    this.#sessions.close();
   }
 
   get #wakeFile(): number {

@@ -102,6 +102,12 @@ export class Sessions {
     return session === null ? null : this.statistics.ofDevice(session.index);
   }
 
+  /** Closes all connections as they are: the kernel's requests stay with their other holders. After the last round. */
+  close(): void {
+    for (const session of this.#sessions) if (session !== null) closeDescriptor(session.fuseDescriptor);
+    this.#sessions.fill(null);
+  }
+
   /** Finishes what a predecessor left in the arena; once, after all its connections were added, before the first round. */
   recover(): { readonly answered: number; readonly submitted: number } {
     const plan = planRecovery(this.#arena, (connection, incarnation) => this.#find(connection)?.incarnation === incarnation);

@@ -10,7 +10,7 @@ import { cString } from './structure.ts';
 import { errnoName, storeErrorOf } from './system-error.ts';
 
 export class SharedMemory {
-  /** The whole of it. The buffer lies outside V8's heap and stays mapped until the process ends. */
+  /** The whole of it. The buffer lies outside V8's heap and stays mapped until `unmap`, or the end of the process. */
   readonly bytes: Uint8Array;
   /** Where the first byte lies in this process; below 2^48, so a number holds it exactly. */
   readonly address: number;
@@ -43,6 +43,12 @@ export class SharedMemory {
     } catch (error) {
       throw storeErrorOf(error, `cannot map shared memory of ${sizeBytes} bytes`);
     }
+  }
+
+  /** Takes it out of this process's memory; `bytes` and all views of it must not be touched afterwards. What it holds lasts
+   * with the descriptor. */
+  unmap(): void {
+    systemCall('munmap', this.address, this.bytes.length);
   }
 
   /** Has every page of the range present, so that the kernel's copies into it cannot fail for want of memory. Keeps what

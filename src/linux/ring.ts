@@ -44,8 +44,9 @@ export class Ring {
   readonly #handle: number;
   readonly #handleFlag: number;
   readonly #entries: number;
-  readonly #control: Int32Array;
-  readonly #submissions: Int32Array;
+  readonly #mappings: readonly Mapping[];
+  #control: Int32Array;
+  #submissions: Int32Array;
   readonly #submissionTail: number;
   readonly #completionHead: number;
   readonly #completionTail: number;
@@ -68,8 +69,11 @@ export class Ring {
     this.#entries = parameters.view.getUint32(0, true);
     const completions = parameters.view.getUint32(4, true);
     const ringBytes = Math.max(submissionField(24) + this.#entries * 4, completionField(20) + completions * 16);
-    this.#control = new Int32Array(map(this.#descriptor, ringBytes, offsetRings), 0, ringBytes >> 2);
-    this.#submissions = new Int32Array(map(this.#descriptor, this.#entries * 64, offsetSubmissions));
+    const rings = map(this.#descriptor, ringBytes, offsetRings);
+    const submissions = map(this.#descriptor, this.#entries * 64, offsetSubmissions);
+    this.#mappings = [rings, submissions];
+    this.#control = new Int32Array(rings.buffer, 0, ringBytes >> 2);
+    this.#submissions = new Int32Array(submissions.buffer);
     this.#submissionTail = submissionField(4) >> 2;
     this.#completionHead = completionField(0) >> 2;
     this.#completionTail = completionField(4) >> 2;
@@ -212,8 +216,12 @@ export class Ring {
     return this.#pending;
   }
 
-  /** Ends what is in flight as the kernel sees fit. */
+  /** Ends what is in flight as the kernel sees fit, and lets go of files and memory, soon after: a mapping would keep the
+   * ring, and with it every registered file. The ring must not be used afterwards. */
   close(): void {
+    this.#control = new Int32Array(0);
+    this.#submissions = new Int32Array(0);
+    for (const { address, lengthBytes } of this.#mappings) systemCall('munmap', address, lengthBytes);
     closeDescriptor(this.#descriptor);
   }
 
@@ -301,9 +309,15 @@ function setUp(options: RingOptions, parameters: Structure): number {
   throw new StoreError('failed-precondition', message);
 }
 
-function map(descriptor: number, lengthBytes: number, offsetBytes: number): ArrayBuffer {
+interface Mapping {
+  readonly address: number;
+  readonly lengthBytes: number;
+  readonly buffer: ArrayBuffer;
+}
+
+function map(descriptor: number, lengthBytes: number, offsetBytes: number): Mapping {
   const address = systemCall('mmap', 0, lengthBytes, readable | writable, shared | populate, descriptor, offsetBytes);
-  return koffi.view(BigInt(address), lengthBytes);
+  return { address, lengthBytes, buffer: koffi.view(BigInt(address), lengthBytes) };
 }
 
 const opcodePollAdd = 6;

@@ -27,8 +27,8 @@ export async function runOfflineCheck(config: Config, log: Logger): Promise<void
   const pool = await openPool(folder, { sizeBytes: null, lockWaitMs: 0, check: checkHeader });
   const layout = memoryLayout();
   const memory = SharedMemory.create({ name: 'chunkstore-check', sizeBytes: layout.totalBytes });
-  const data = await DataThreadClient.start({
-    pool,
+  const data = await DataThreadClient.prepare({
+    metadataFolder: pool.metadataFolder,
     memoryDescriptor: memory.descriptor,
     memory: layout,
     parkTimeoutMs: PARK_TIMEOUT_MS,
@@ -39,6 +39,7 @@ export async function runOfflineCheck(config: Config, log: Logger): Promise<void
     failed: (reason) => log.error({ reason }, 'the disk failed'),
     warned: (warning) => log.debug(warning),
   });
+  await data.open(pool);
   await data.recover([]);
   const report = await data.call({ kind: 'check' });
   await data.stop();

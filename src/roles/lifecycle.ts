@@ -16,6 +16,8 @@ export type RoleCommand = { readonly kind: 'stop' } | { readonly kind: 'drain' }
 export type RoleReport = { readonly kind: 'ready' } | { readonly kind: 'drained'; readonly holders: readonly string[] };
 
 export interface RunningRole {
+  /** When it does its work; missing: it does already. A role that can be ended before says so here. */
+  readonly ready?: Promise<void>;
   /** Ends in order. Limited in time by the caller. */
   stop(): Promise<void>;
   /** Gives up what is not in use; answers what is, in words. */
@@ -53,6 +55,7 @@ export async function runRole(options: {
     const role = await options.start({ endWith: (error) => ending.begin({ why: error.message, limitMs: STOP_LIMIT_MS, status: 1 }) });
     ending.started(role);
     process.on('message', (command: RoleCommand) => void obey(command, role, ending, log));
+    await role.ready;
     log.info('ready');
     report({ kind: 'ready' });
   } catch (error) {

@@ -1,21 +1,71 @@
-/** The store role: one pool, on a unix socket. */
+/** The store role: one pool, on a unix socket. In a pod it takes the pool over from its predecessor, and hands it over. */
+import path from 'node:path';
 import { KeeperClient } from '../block/keeper-client.ts';
-import { parseSize, socketPathOf, type Config } from '../config.ts';
-import { startStore as openStore } from '../store/store.ts';
+import { socketPathOf, type Config, type Flags } from '../config.ts';
+import { HAND_OVER_TIMEOUT_MS, HAND_OVER_VERSION } from '../store/hand-over.ts';
+import { StoreClient } from '../store/client.ts';
+import type { AskAnswer } from '../store/pool-claim.ts';
+import { PoolLock } from '../store/pool-lock.ts';
+import { createStoreServer, type HandOverHandler } from '../store/server.ts';
+import { findPool, prepareStore, type RunningStore, type StoreOptions } from '../store/store.ts';
+import { SuccessionFile } from '../store/succession.ts';
+import { StoreError } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
+import { topologyValue } from '../util/topology.ts';
 import { fail, type RunningRole } from './lifecycle.ts';
-import { closeServer, listenOnSocket } from './listen.ts';
+import { checkSocketPath, closeServer, listenOnSocket } from './listen.ts';
+import { poolSettings } from './pool-settings.ts';
+import { StoreLife, type Serving } from './store-life.ts';
 
-const STOP_LIMIT_MS = 10_000;
+/** The calls under way are over by then: what is left is answers on their way. */
+const SERVER_CLOSE_LIMIT_MS = 1_000;
+/** For a question to whoever serves at the same socket. */
+const LOOK_LIMIT_MS = 1_000;
 
 export async function startStore(config: Config, log: Logger): Promise<RunningRole> {
   const { flags } = config;
-  const chunkSize = flags.optionalText('chunk-size');
-  const store = await openStore({
-    poolFolder: flags.text('pool'),
-    sizeBytes: flags.optionalSizeBytes('size'),
-    chunkSizeBytes: chunkSize === null ? null : parseSize(chunkSize, '--chunk-size'),
-    node: flags.text('node'),
+  const died = (error: unknown): never => fail('store', log, error);
+  const options = storeOptions(flags, { log, died });
+  const endpoint = flags.text('endpoint');
+  const socketPath = socketPathOf(endpoint);
+  checkSocketPath(socketPath);
+  const podUid = flags.optionalText('pod-uid');
+  const poolId = await findPool(options);
+  const life = new StoreLife({
+    poolFolder: options.poolFolder,
+    poolId,
+    podUid,
+    succession: new SuccessionFile({ folder: path.dirname(socketPath), poolId, log }),
+    openLock: () => PoolLock.open(options.poolFolder),
+    prepare: ({ asItIs }) => prepareStore(asItIs ? { ...options, sizeBytes: null } : options),
+    ask: () => askToHandOver(endpoint, { poolId, successor: podUid ?? '' }),
+    isServed: () => isServed(endpoint, poolId),
+    serve: (store, handOver) => serveCalls(store, { handOver, socketPath, log }),
+    failed: died,
+    log,
+  });
+  life.start();
+  // Outside a pod whoever started this waits for it; in a pod the wait may last, and SIGTERM must end it.
+  if (podUid === null) await life.served;
+  return { ready: life.served, stop: () => life.stop() };
+}
+
+function storeOptions(flags: Flags, parts: { readonly log: Logger; readonly died: (error: Error) => void }): StoreOptions {
+  const { log, died } = parts;
+  const node = flags.text('node');
+  const settings = poolSettings({
+    pool: flags.text('pool'),
+    size: flags.optionalText('size'),
+    chunkSize: flags.optionalText('chunk-size'),
+    root: flags.optionalText('pool-root'),
+    settingsFolder: flags.optionalText('node-settings'),
+    node,
+  });
+  return {
+    poolFolder: settings.folder,
+    sizeBytes: settings.sizeBytes,
+    chunkSizeBytes: settings.chunkSizeBytes,
+    node: topologyValue(node),
     overprovisioningRatio: flags.number('overprovisioning'),
     prewrite: flags.text('prewrite') === 'on',
     parkTimeoutMs: flags.number('full-pool-wait') * 1000,
@@ -29,14 +79,47 @@ export async function startStore(config: Config, log: Logger): Promise<RunningRo
         onRefilled: () => log.info('a keeper holds everything again'),
       }),
     log,
-    died: (error) => fail('store', log, error),
-  });
-  await listenOnSocket(store.server, socketPathOf(flags.text('endpoint')));
+    died,
+  };
+}
+
+/** Serves an open pool's calls on the unix socket. What else stands on an open pool begins and ends here too. */
+async function serveCalls(
+  store: RunningStore,
+  options: { readonly handOver: HandOverHandler; readonly socketPath: string; readonly log: Logger },
+): Promise<Serving> {
+  const { handOver, socketPath, log } = options;
+  const server = createStoreServer({ service: store.calls, nodes: store.nodes, log, handOver });
+  await listenOnSocket(server, socketPath);
   return {
-    stop: async () => {
-      store.endSessions();
-      await closeServer(store.server, { timeoutMs: STOP_LIMIT_MS });
-      await store.close();
+    end: async () => {
+      store.nodes.close();
+      await closeServer(server, { timeoutMs: SERVER_CLOSE_LIMIT_MS });
     },
   };
+}
+
+async function askToHandOver(target: string, request: { readonly poolId: string; readonly successor: string }): Promise<AskAnswer> {
+  const client = new StoreClient({ target, timeoutMs: HAND_OVER_TIMEOUT_MS });
+  try {
+    const { keeperKeys } = await client.handOver({ version: HAND_OVER_VERSION, ...request });
+    return { kind: 'released', keeperKeys };
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    const isAway = error instanceof StoreError && error.code === 'unavailable';
+    return { kind: isAway ? 'away' : 'refused', reason };
+  } finally {
+    client.close();
+  }
+}
+
+async function isServed(target: string, poolId: string): Promise<boolean> {
+  const client = new StoreClient({ target, timeoutMs: LOOK_LIMIT_MS });
+  try {
+    return (await client.getPool()).id === poolId;
+  } catch {
+    return false;
+  } finally {
+    client.close();
+  }
 }

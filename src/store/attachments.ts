@@ -13,7 +13,6 @@ import { assert } from '../util/assert.ts';
 import { StoreError } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
 import type { ObjectId, ObjectInfo } from '../engine/control.ts';
-import { isObjectId } from './ids.ts';
 import type { DataDevices, DeviceConnection } from './control.ts';
 
 /** What is remembered with the descriptors. */
@@ -50,34 +49,62 @@ interface Attachment {
   readonly mountDescriptor: number;
 }
 
+type Kept = NonNullable<Awaited<ReturnType<DescriptorKeeper['adopt']>>>;
+
 const KEY_PREFIX = deviceKey('');
 const LARGEST_INCARNATION = 2 ** 31;
 
 export class Attachments {
   readonly #ports: AttachmentPorts;
   readonly #attachments = new Map<ObjectId, Attachment>();
+  /** By key, between adopting and recovering. */
+  readonly #adopted = new Map<string, Kept>();
 
   constructor(ports: AttachmentPorts) {
     this.#ports = ports;
   }
 
-  /** Takes over what a predecessor left with the keeper. Objects that are gone since are dropped. */
+  /** Fetches from the keeper what a predecessor left there; needs nothing of the pool but its locks. */
+  async adopt(): Promise<void> {
+    for (const { key } of await this.#ports.keeper.list()) {
+      if (!key.startsWith(KEY_PREFIX)) continue;
+      const kept = await this.#ports.keeper.adopt(key);
+      if (kept === null) throw new StoreError('unavailable', `the keeper listed ${key} but does not hold it any more: start again`);
+      this.#adopted.set(key, kept);
+    }
+  }
+
+  /** Takes over what was adopted. Objects that are gone since are dropped. */
   async recover(objects: readonly ObjectInfo[]): Promise<{ readonly answered: number; readonly submitted: number }> {
     const devices: DeviceConnection[] = [];
     const known = new Map(objects.map((object) => [object.id, object]));
-    for (const { key } of await this.#ports.keeper.list()) {
-      if (!key.startsWith(KEY_PREFIX)) continue;
+    for (const [key, kept] of this.#adopted) {
       const object = known.get(key.slice(KEY_PREFIX.length));
       if (object === undefined) {
         this.#ports.log.warn({ key }, 'the keeper holds a device of an object that is gone; dropped');
+        for (const descriptor of kept.descriptors) this.#ports.mounts.close(descriptor);
         await this.#ports.keeper.drop(key);
         continue;
       }
-      const attachment = await this.#fetch(key, object.id);
+      const attachment = attachmentOf(key, kept, object.id);
       this.#attachments.set(object.id, attachment);
       devices.push({ ...attachment, sizeBytes: object.sizeBytes });
     }
+    this.#adopted.clear();
     return this.#ports.devices.recover(devices);
+  }
+
+  /** What the keeper holds of them. */
+  keeperKeys(): readonly string[] {
+    return [...this.#attachments.keys()].map(deviceKey);
+  }
+
+  /** Closes this process's descriptors; the keeper's, and the connections with them, stay. Nothing else follows. */
+  close(): void {
+    for (const attachment of this.#attachments.values()) this.#closeDescriptors(attachment);
+    for (const { descriptors } of this.#adopted.values()) for (const descriptor of descriptors) this.#ports.mounts.close(descriptor);
+    this.#attachments.clear();
+    this.#adopted.clear();
   }
 
   /** Makes sure that the object can be set up as a loop device. The caller holds the object's device lock. */
@@ -148,22 +175,23 @@ export class Attachments {
     await this.#ports.keeper.put(deviceKey(objectId), { connection, incarnation, readOnly }, [fuseDescriptor, mountDescriptor]);
   }
 
-  async #fetch(key: string, objectId: ObjectId): Promise<Attachment> {
-    assert(isObjectId(objectId), 'a known object has an id');
-    const entry = await this.#ports.keeper.adopt(key);
-    const [fuseDescriptor, mountDescriptor] = entry?.descriptors ?? [];
-    if (entry === null || fuseDescriptor === undefined || mountDescriptor === undefined) {
-      throw new StoreError('data-loss', `the keeper listed ${key} but does not hold its two descriptors`);
-    }
-    const { connection, incarnation, readOnly } = entry.metadata;
-    assert(typeof connection === 'number' && typeof incarnation === 'number' && typeof readOnly === 'boolean', `${key} was put by a store`);
-    return { objectId, connection, incarnation, readOnly, fuseDescriptor, mountDescriptor };
-  }
-
   async #drop(attachment: Attachment): Promise<void> {
     this.#attachments.delete(attachment.objectId);
-    this.#ports.mounts.close(attachment.mountDescriptor);
-    this.#ports.mounts.close(attachment.fuseDescriptor);
+    this.#closeDescriptors(attachment);
     await this.#ports.keeper.drop(deviceKey(attachment.objectId));
   }
+
+  #closeDescriptors({ mountDescriptor, fuseDescriptor }: Attachment): void {
+    this.#ports.mounts.close(mountDescriptor);
+    this.#ports.mounts.close(fuseDescriptor);
+  }
+}
+
+function attachmentOf(key: string, kept: Kept, objectId: ObjectId): Attachment {
+  const [fuseDescriptor, mountDescriptor] = kept.descriptors;
+  if (fuseDescriptor === undefined || mountDescriptor === undefined)
+    throw new StoreError('data-loss', `the keeper has ${key} without its two descriptors`);
+  const { connection, incarnation, readOnly } = kept.metadata;
+  assert(typeof connection === 'number' && typeof incarnation === 'number' && typeof readOnly === 'boolean', `${key} was put by a store`);
+  return { objectId, connection, incarnation, readOnly, fuseDescriptor, mountDescriptor };
 }

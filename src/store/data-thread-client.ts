@@ -1,6 +1,9 @@
 /**
  * The main thread's view of the data thread: its calls as promises. The death of the data or of the metadata thread is
  * the death of the process: `died` is told, and nothing more is answered.
+ *
+ * A life has three parts: prepared (threads, memory and ring are there, and nothing of the pool is touched), open, and
+ * ended. Only an open one takes calls; those that its end cuts off are `unavailable`.
  */
 import { MessageChannel, Worker, type MessagePort } from 'node:worker_threads';
 import { duplicateDescriptor } from '../linux/duplicate.ts';
@@ -12,6 +15,7 @@ import type { ControlRequest } from '../engine/control.ts';
 import type { ControlAnswer, DataDevices, DataStatistics, DeviceConnection, DeviceStatistics, EngineControl } from './control.ts';
 import type {
   DataThreadMessage,
+  DataThreadOpening,
   DataThreadRequest,
   DataThreadSetup,
   MemoryLayout,
@@ -23,7 +27,8 @@ import type { PoolFolder } from './pool.ts';
 import { workerFile } from './worker-file.ts';
 
 export interface DataThreadOptions {
-  readonly pool: PoolFolder;
+  /** Where the pool's metadata are. */
+  readonly metadataFolder: string;
   readonly memoryDescriptor: number;
   readonly memory: MemoryLayout;
   /** How long a write waits for room in a full pool. */
@@ -48,6 +53,9 @@ export class DataThreadClient implements EngineControl, DataDevices, DataStatist
   readonly #wakeDescriptor: number;
   readonly #data: Worker;
   readonly #metadata: Worker;
+  /** The metadata thread has its modules. */
+  readonly #loaded = Promise.withResolvers<void>();
+  readonly #prepared = Promise.withResolvers<void>();
   readonly #started = Promise.withResolvers<void>();
   readonly #waiting = new Map<number, Waiting>();
   #lastId = 0;
@@ -62,23 +70,23 @@ export class DataThreadClient implements EngineControl, DataDevices, DataStatist
     this.#port.on('message', (message: DataThreadMessage) => this.#received(message));
     this.#metadata = startWorker(
       'metadata-worker',
-      { folder: options.pool.metadataFolder, port: metadata.port2, wakeDescriptor: this.#wakeDescriptor },
+      { folder: options.metadataFolder, port: metadata.port2, wakeDescriptor: this.#wakeDescriptor },
       [metadata.port2],
     );
-    const { pool } = options;
     const setup: DataThreadSetup = {
       port: control.port2,
       metadataPort: metadata.port1,
       wakeDescriptor: this.#wakeDescriptor,
       memoryDescriptor: options.memoryDescriptor,
       memory: options.memory,
-      data: { descriptor: pool.dataDescriptor, sizeBytes: pool.dataBytes },
-      log: { descriptor: pool.logDescriptor, sizeBytes: pool.logBytes },
       parkTimeoutMs: options.parkTimeoutMs,
       prewrite: options.prewrite,
-      pool: { poolId: pool.id, chunkSizeBytes: pool.chunkSizeBytes },
     };
     this.#data = startWorker('data-thread', setup, [control.port2, metadata.port1]);
+    this.#metadata.once('message', () => this.#loaded.resolve());
+    // Nobody waits for them when preparing fails.
+    this.#loaded.promise.catch(() => {});
+    this.#started.promise.catch(() => {});
     for (const [name, worker] of [
       ['data', this.#data],
       ['metadata', this.#metadata],
@@ -88,16 +96,29 @@ export class DataThreadClient implements EngineControl, DataDevices, DataStatist
     }
   }
 
-  /** Resolves when the engine has recovered; fails with its StoreError. `recover` must follow. */
-  static async start(options: DataThreadOptions): Promise<DataThreadClient> {
+  /** Resolves when all is there that does not need the pool. StoreError when the shared memory is of another kind, or the
+   * kernel refuses what is needed. */
+  static async prepare(options: DataThreadOptions): Promise<DataThreadClient> {
     const client = new DataThreadClient(options);
     try {
-      await client.#started.promise;
+      await Promise.all([client.#prepared.promise, client.#loaded.promise]);
       return client;
     } catch (error) {
-      await client.#end();
+      await client.discard();
       throw error;
     }
+  }
+
+  /** Opens a pool whose locks are taken. Resolves when the engine has recovered; `recover` must follow. Fails with the
+   * engine's StoreError; then only `discard` is left. */
+  async open(pool: PoolFolder): Promise<void> {
+    const opening: DataThreadOpening = {
+      data: { descriptor: pool.dataDescriptor, sizeBytes: pool.dataBytes },
+      log: { descriptor: pool.logDescriptor, sizeBytes: pool.logBytes },
+      pool: { poolId: pool.id, chunkSizeBytes: pool.chunkSizeBytes },
+    };
+    this.#port.postMessage(opening);
+    await this.#started.promise;
   }
 
   async call<Kind extends ControlRequest['kind']>(request: Extract<ControlRequest, { kind: Kind }>): Promise<ControlAnswer<Kind>> {
@@ -135,19 +156,39 @@ export class DataThreadClient implements EngineControl, DataDevices, DataStatist
     await this.#ask({ kind: 'resize', connection, sizeBytes });
   }
 
-  /** Writes a checkpoint, answers the requests under way and ends the threads. */
+  /**
+   * Writes a checkpoint, answers the requests under way and ends the threads. When it resolves nothing of this process
+   * reads or writes the pool any more. A checkpoint that fails changes nothing of that: the successor recovers.
+   */
   async stop(): Promise<void> {
-    await this.call({ kind: 'checkpoint' });
+    try {
+      await this.call({ kind: 'checkpoint' });
+    } catch (error) {
+      this.#options.warned(`no checkpoint at the end: ${(error as Error).message}`);
+    }
     this.#stopping = true;
     const ended = new Promise<void>((resolve) => this.#data.once('exit', () => resolve()));
     await this.#ask({ kind: 'stop' });
     // The thread's ports would keep it alive once its loop has returned.
     this.#port.close();
     await ended;
-    await this.#end();
+    await this.discard();
+  }
+
+  /** Ends the threads as they are. */
+  async discard(): Promise<void> {
+    this.#stopping = true;
+    this.#port.close();
+    await Promise.all([this.#data.terminate(), this.#metadata.terminate()]);
+    closeDescriptor(this.#wakeDescriptor);
+    const error = new StoreError('unavailable', 'the store is stopping; ask again');
+    this.#started.reject(error);
+    for (const { reject } of this.#waiting.values()) reject(error);
+    this.#waiting.clear();
   }
 
   #ask(request: DataThreadRequest): Promise<unknown> {
+    if (this.#stopping && request.kind !== 'stop') return Promise.reject(new StoreError('unavailable', 'the store is stopping; ask again'));
     const id = ++this.#lastId;
     return new Promise((resolve, reject) => {
       this.#waiting.set(id, { resolve, reject });
@@ -158,8 +199,13 @@ export class DataThreadClient implements EngineControl, DataDevices, DataStatist
 
   #received(message: DataThreadMessage): void {
     if (message.kind === 'failed') return this.#options.failed(message.reason);
-    if (message.kind === 'started') {
+    if (message.kind === 'prepared') {
       for (const warning of message.warnings) this.#options.warned(warning);
+      if (message.error === null) this.#prepared.resolve();
+      else this.#prepared.reject(errorOf(message.error));
+      return;
+    }
+    if (message.kind === 'started') {
       if (message.error === null) this.#started.resolve();
       else this.#started.reject(errorOf(message.error));
       return;
@@ -175,15 +221,8 @@ export class DataThreadClient implements EngineControl, DataDevices, DataStatist
     if (this.#stopping) return;
     this.#stopping = true;
     const error = new Error(`the ${name} thread died: ${cause.message}`, { cause });
-    this.#started.reject(error);
+    for (const part of [this.#loaded, this.#prepared, this.#started]) part.reject(error);
     this.#options.died(error);
-  }
-
-  async #end(): Promise<void> {
-    this.#stopping = true;
-    this.#port.close();
-    await Promise.all([this.#data.terminate(), this.#metadata.terminate()]);
-    closeDescriptor(this.#wakeDescriptor);
   }
 }
 

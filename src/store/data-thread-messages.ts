@@ -3,18 +3,23 @@ import type { ControlRequest, ObjectId } from '../engine/control.ts';
 import type { ErrorCode } from '../util/errors.ts';
 import type { MessagePort } from 'node:worker_threads';
 
-/** What the data thread is started with. Descriptors are the process's; it closes none of them. */
+/** What the data thread is started with, before anybody has the pool. Descriptors are the process's; it closes none of
+ * them. */
 export interface DataThreadSetup {
-  /** Requests from the main thread; each is followed by a signal of the wake descriptor. */
+  /** The opening, then requests from the main thread; each of those is followed by a signal of the wake descriptor. */
   readonly port: MessagePort;
   readonly metadataPort: MessagePort;
   readonly wakeDescriptor: number;
   readonly memoryDescriptor: number;
   readonly memory: MemoryLayout;
-  readonly data: { readonly descriptor: number; readonly sizeBytes: number };
-  readonly log: { readonly descriptor: number; readonly sizeBytes: number };
   readonly parkTimeoutMs: number;
   readonly prewrite: boolean;
+}
+
+/** The first message: this process has the pool's locks. From then on the thread serves. */
+export interface DataThreadOpening {
+  readonly data: { readonly descriptor: number; readonly sizeBytes: number };
+  readonly log: { readonly descriptor: number; readonly sizeBytes: number };
   readonly pool: { readonly poolId: ObjectId; readonly chunkSizeBytes: number };
 }
 
@@ -50,7 +55,10 @@ export type DataThreadRequest =
   | { readonly kind: 'stop' };
 
 export type DataThreadMessage =
-  | { readonly kind: 'started'; readonly error: MessageError | null; readonly warnings: readonly string[] }
+  /** The memory is mapped and in order, the ring is made: it can be opened. */
+  | { readonly kind: 'prepared'; readonly error: MessageError | null; readonly warnings: readonly string[] }
+  /** The engine has recovered. */
+  | { readonly kind: 'started'; readonly error: MessageError | null }
   | { readonly kind: 'answer'; readonly id: number; readonly error: MessageError | null; readonly answer: unknown }
   /** A sync or the metadata failed: reads only from now on. */
   | { readonly kind: 'failed'; readonly reason: string };

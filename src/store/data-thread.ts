@@ -1,6 +1,9 @@
 /**
  * The data thread: composes the shared memory, the data loop, the engine and the metadata client, and runs the loop. It
  * never returns to JavaScript's event loop while it serves; an eventfd brings it out of the kernel when a message waits.
+ *
+ * It is started before the pool is this process's, so that a hand-over does not wait for modules, memory and ring: until
+ * its opening it only looks at the shared memory, which another process may be using.
  */
 import { randomFillSync } from 'node:crypto';
 import { receiveMessageOnPort, workerData } from 'node:worker_threads';
@@ -13,7 +16,14 @@ import { SharedMemory } from '../linux/memory.ts';
 import { assert } from '../util/assert.ts';
 import { StoreError } from '../util/errors.ts';
 import type { DeviceStatistics } from './control.ts';
-import type { DataThreadMessage, DataThreadRequest, DataThreadSetup, MessageError, ServedConnection } from './data-thread-messages.ts';
+import type {
+  DataThreadMessage,
+  DataThreadOpening,
+  DataThreadRequest,
+  DataThreadSetup,
+  MessageError,
+  ServedConnection,
+} from './data-thread-messages.ts';
 import { ARENA_COUNTS } from './memory-layout.ts';
 import { MetadataStoreClient } from './metadata-store.ts';
 
@@ -31,8 +41,9 @@ type Reply = (error: MessageError | null, answer: unknown) => void;
 class DataThread {
   readonly #setup: DataThreadSetup;
   readonly #metadata: MetadataStoreClient;
+  readonly #memory: SharedMemory;
   readonly #loop: DataLoop;
-  readonly #engine: Engine;
+  #running: Engine | null = null;
   /** The engine's device of each connection. */
   readonly #devices = new Map<number, number>();
   readonly #objects = new Map<number, ObjectId>();
@@ -41,6 +52,7 @@ class DataThread {
     this.#setup = setup;
     const memory = SharedMemory.map(setup.memoryDescriptor);
     assert(memory.bytes.length >= setup.memory.totalBytes, 'the shared memory is as large as its layout');
+    this.#memory = memory;
     this.#metadata = new MetadataStoreClient(setup.metadataPort);
     this.#loop = new DataLoop({
       memory,
@@ -52,18 +64,43 @@ class DataThread {
       background: () => this.#engine.background(),
       diskCompleted: (tag, result) => this.#engine.diskCompleted(tag, result),
     });
-    this.#engine = new Engine(
+  }
+
+  /** What the kernel refused and can be done without. */
+  get warnings(): readonly string[] {
+    return this.#loop.warnings;
+  }
+
+  get #engine(): Engine {
+    assert(this.#running !== null, 'the pool is open');
+    return this.#running;
+  }
+
+  /** Serves until it is told to stop. */
+  run(opening: DataThreadOpening): void {
+    this.#running = this.#makeEngine(opening);
+    this.#loop.setTarget(this.#running);
+    this.#running.start((error) => this.#send({ kind: 'started', error: error === null ? null : messageError(error) }));
+    this.#loop.run();
+    this.#loop.close();
+    this.#memory.unmap();
+  }
+
+  #makeEngine(opening: DataThreadOpening): Engine {
+    const setup = this.#setup;
+    const { bytes } = this.#memory;
+    return new Engine(
       {
-        data: this.#loop.openDisk(setup.data),
-        log: this.#loop.openDisk(setup.log),
+        data: this.#loop.openDisk(opening.data),
+        log: this.#loop.openDisk(opening.log),
         metadata: this.#metadata,
-        memory: { bytes: memory.bytes, engineOffset: setup.memory.engineOffset, engineBytes: setup.memory.engineBytes },
+        memory: { bytes, engineOffset: setup.memory.engineOffset, engineBytes: setup.memory.engineBytes },
         clock: { nowMs: Date.now },
         random: { fill: (target) => void randomFillSync(target) },
         listener: this.#loop.listener,
       },
       {
-        pool: setup.pool,
+        pool: opening.pool,
         maximumRequests: this.#loop.maximumRequests,
         maximumRequestBytes: maximumDataBytes,
         parkTimeoutMs: setup.parkTimeoutMs,
@@ -75,16 +112,6 @@ class DataThread {
         failed: (error) => this.#send({ kind: 'failed', reason: error.message }),
       },
     );
-    this.#loop.setTarget(this.#engine);
-  }
-
-  /** Serves until it is told to stop. */
-  run(): void {
-    this.#engine.start((error) => {
-      this.#send({ kind: 'started', error: error === null ? null : messageError(error), warnings: this.#loop.warnings });
-    });
-    this.#loop.run();
-    this.#loop.close();
   }
 
   #woken(): void {
@@ -181,4 +208,20 @@ function messageError(error: Error): MessageError {
   return { code: error instanceof StoreError ? error.code : null, message: error.message };
 }
 
-new DataThread(workerData as DataThreadSetup).run();
+/** Null when it cannot be: the main thread has been told why. */
+function prepare(setup: DataThreadSetup): DataThread | null {
+  const tell = (message: DataThreadMessage): void => setup.port.postMessage(message);
+  try {
+    const thread = new DataThread(setup);
+    tell({ kind: 'prepared', error: null, warnings: thread.warnings });
+    return thread;
+  } catch (error) {
+    if (!(error instanceof StoreError)) throw error;
+    tell({ kind: 'prepared', error: messageError(error), warnings: [] });
+    return null;
+  }
+}
+
+const setup = workerData as DataThreadSetup;
+const thread = prepare(setup);
+setup.port.once('message', (opening: DataThreadOpening) => thread?.run(opening));

@@ -132,7 +132,7 @@ export interface StoreCalls {
   getUsage: { request: { id: string }; response: UsageMessage };
   listUsage: { request: Record<string, never>; response: { usages: UsageMessage[] } };
   check: { request: Record<string, never>; response: CheckMessage };
-  handOver: { request: HandOverRequestMessage; response: { keeperKeys: string[] } };
+  handOver: { request: HandOverRequestMessage; response: { keeperKeys: readonly string[] } };
 }
 export type StoreCallName = keyof StoreCalls;
 

@@ -3,7 +3,7 @@
  * message of the data thread in turn and then signals that thread's eventfd. Whatever goes wrong becomes an error of the
  * answer; the engine decides what it means.
  */
-import { workerData, type MessagePort } from 'node:worker_threads';
+import { parentPort, workerData, type MessagePort } from 'node:worker_threads';
 import { signalEvent } from '../linux/eventfd.ts';
 import { assert } from '../util/assert.ts';
 import { MetadataEnvironment } from './metadata-environment.ts';
@@ -62,3 +62,6 @@ async function serve(request: MetadataRequest): Promise<Answer> {
   environment.commit(rows.map((row, index) => ({ ...row, table: request.tables[index]! })));
   return { reply: { id, error: null }, transfer: [] };
 }
+
+// Whoever started it may go on: what takes long is loaded.
+parentPort?.postMessage('loaded');

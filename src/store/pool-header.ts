@@ -6,7 +6,7 @@ import { StoreError } from '../util/errors.ts';
 import type { PoolFolder } from './pool.ts';
 
 /** pool.json and data must be of the same pool: files could have been copied together. */
-export function checkHeader(pool: PoolFolder): void {
+export function checkHeader(pool: Pick<PoolFolder, 'folder' | 'id' | 'chunkSizeBytes'>): void {
   const file = path.join(pool.folder, 'data');
   const bytes = Buffer.alloc(POOL_HEADER_BYTES);
   const descriptor = fs.openSync(file, 'r');

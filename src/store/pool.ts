@@ -3,17 +3,18 @@
  * `meta/` (LMDB) and `pool.json`, which names the format, the version and the sizes. pool.json is written last, so a
  * folder has it exactly when its creation was complete.
  *
- * A pool belongs to one process at a time: it holds the flock of `data` and `log`. The kernel keeps these locks until
- * the last disk write of a dead holder is over. Version, foreign and truncated files are found before anything is
- * written.
+ * A pool belongs to one process at a time: it holds the flock of `data` and `log` (pool-lock.ts). The kernel keeps these
+ * locks until the last disk write of a dead holder is over. Version, foreign and truncated files are found before
+ * anything is written. What was read before the locks were taken may have changed, so it is read again.
  */
 import fs from 'node:fs';
 import path from 'node:path';
-import { Allocation, allocate, closeDescriptor, lock, openDirect, syncData, unlock } from '../linux/files.ts';
+import { Allocation, allocate, lock, syncData } from '../linux/files.ts';
 import { assert } from '../util/assert.ts';
 import { StoreError } from '../util/errors.ts';
 import type { ObjectId } from '../engine/control.ts';
 import { isObjectId } from './ids.ts';
+import { PoolLock } from './pool-lock.ts';
 
 const FORMAT = 'chunkstore pool';
 const VERSION = 1;
@@ -23,6 +24,8 @@ const LOG_BYTES = { least: 16 * MIB, most: 64 * MIB };
 /** A full leaf page maps 16 MiB of 64 KiB chunks; a part of 256 leaves room for sixteen different versions of it. */
 const METADATA_BYTES = { least: 16 * MIB, part: 256 };
 const TIMEOUT_MS = 10 * 60_000;
+/** Another process creates the same pool: it only has to reserve the space. */
+const CREATION_LIMIT_MS = 60_000;
 const ZEROS_BYTES = 4 * MIB;
 /** As LMDB calls it. */
 const METADATA_FILE = 'data.mdb';
@@ -41,9 +44,17 @@ export interface PoolIdentity {
 export interface PoolFolder extends PoolIdentity {
   readonly folder: string;
   readonly metadataFolder: string;
-  /** O_DIRECT, locked; for as long as the process lives. */
+  /** O_DIRECT, locked, until `closePool`. */
   readonly dataDescriptor: number;
   readonly logDescriptor: number;
+  readonly lock: PoolLock;
+}
+
+export interface PoolOpening {
+  /** Larger than the pool: it grows; smaller: `out-of-range`; null: as it is. */
+  readonly sizeBytes: number | null;
+  /** Looks at the pool's files before anything in them is changed, and may throw. */
+  readonly check: (pool: Pick<PoolFolder, 'folder' | 'id' | 'chunkSizeBytes'>) => void;
 }
 
 /** The pool's identity, or null when the folder is missing or empty (or a creation was cut off there). */
@@ -65,47 +76,103 @@ export function readPoolIdentity(folder: string): PoolIdentity | null {
 
 /**
  * Creates a pool of `sizeBytes` (rounded down to chunks). `format` writes the engine's own structures into the new files
- * and makes them durable; when it fails, or the process dies, the next creation begins anew.
+ * and makes them durable; when it fails, or the process dies, the next creation begins anew. False: another process has
+ * created the pool meanwhile, and this one has changed nothing.
  */
 export async function createPool(
   folder: string,
   options: { readonly id: ObjectId; readonly sizeBytes: number; readonly chunkSizeBytes: number },
   format: (pool: PoolFolder) => Promise<void>,
-): Promise<void> {
+): Promise<boolean> {
   const { id, chunkSizeBytes } = options;
   const dataBytes = options.sizeBytes - (options.sizeBytes % chunkSizeBytes);
   if (dataBytes < MINIMUM_POOL_BYTES)
     throw new StoreError('invalid-argument', `a pool has at least ${MINIMUM_POOL_BYTES} bytes, not ${options.sizeBytes}`);
-  assert(readPoolIdentity(folder) === null, `${folder} holds a pool already`);
-  clearCreation(folder);
-  const logBytes = Math.min(LOG_BYTES.most, Math.max(LOG_BYTES.least, Math.floor(dataBytes / 64 / MIB) * MIB));
-  await makeData(path.join(folder, 'data'), dataBytes);
-  makeLog(path.join(folder, 'log'), logBytes);
-  fs.mkdirSync(path.join(folder, 'meta'));
-  const identity = { id, chunkSizeBytes, dataBytes, logBytes };
-  const pool = await lockFiles(folder, identity, { waitMs: 0 });
-  try {
-    await format(pool);
-    await reserveMetadata(pool.metadataFolder, dataBytes);
-  } finally {
-    closePool(pool);
-  }
-  writeIdentity(folder, identity);
-  fs.rmSync(path.join(folder, CREATING));
+  fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
+  return withCreationLock(folder, async () => {
+    if (readPoolIdentity(folder) !== null) return false;
+    clearCreation(folder);
+    const logBytes = Math.min(LOG_BYTES.most, Math.max(LOG_BYTES.least, Math.floor(dataBytes / 64 / MIB) * MIB));
+    await makeData(path.join(folder, 'data'), dataBytes);
+    makeLog(path.join(folder, 'log'), logBytes);
+    fs.mkdirSync(metadataFolderOf(folder));
+    const identity = { id, chunkSizeBytes, dataBytes, logBytes };
+    const pool = poolFolder(identity, PoolLock.open(folder));
+    try {
+      assert(pool.lock.take(), 'nobody else knows these files yet');
+      await format(pool);
+      await reserveMetadata(pool.metadataFolder, dataBytes);
+    } finally {
+      closePool(pool);
+    }
+    writeIdentity(folder, identity);
+    fs.rmSync(path.join(folder, CREATING));
+    return true;
+  });
 }
 
 /**
- * Opens a pool and takes its locks. `sizeBytes` larger than the pool grows it, smaller is refused, null leaves it.
- * `in-use` when another process has it for longer than `lockWaitMs`. `check` looks at the locked pool, and may throw,
- * before anything in it is changed.
+ * Opens a pool and takes its locks. `in-use` when another process has it for longer than `lockWaitMs`.
  */
-export async function openPool(
-  folder: string,
-  options: { readonly sizeBytes: number | null; readonly lockWaitMs: number; readonly check: (pool: PoolFolder) => void },
-): Promise<PoolFolder> {
+export async function openPool(folder: string, options: PoolOpening & { readonly lockWaitMs: number }): Promise<PoolFolder> {
+  inspectPool(folder, options);
+  const poolLock = PoolLock.open(folder);
+  if (await poolLock.takeWithin(options.lockWaitMs)) return openLockedPool(poolLock, options);
+  poolLock.close();
+  throw poolInUse(folder);
+}
+
+export function poolInUse(folder: string): StoreError {
+  return new StoreError('in-use', `the pool in ${folder} is open in another process: stop that store first`);
+}
+
+/** Looks whether `openLockedPool` would succeed, as far as that can be told while another process has the pool; throws
+ * its StoreErrors. */
+export function inspectPool(folder: string, options: PoolOpening): void {
+  const identity = inspect(folder, options.sizeBytes);
+  options.check({ ...identity, folder });
+}
+
+/** Opens a pool whose locks the caller has taken; they belong to the pool from then on, and are given back when it throws. */
+export async function openLockedPool(poolLock: PoolLock, options: PoolOpening): Promise<PoolFolder> {
+  try {
+    poolLock.demandSameFiles();
+    const identity = inspect(poolLock.folder, options.sizeBytes);
+    const pool = poolFolder(identity, poolLock);
+    options.check(pool);
+    const dataBytes = sizeWanted(identity, options.sizeBytes);
+    if (dataBytes !== identity.dataBytes) await growData(pool, dataBytes);
+    return { ...pool, dataBytes };
+  } catch (error) {
+    poolLock.close();
+    throw error;
+  }
+}
+
+/** Gives the locks back. The caller's I/O must be over; whoever cannot promise that leaves it to the end of the process. */
+export function closePool(pool: PoolFolder): void {
+  pool.lock.close();
+}
+
+/** Where a pool has its metadata. */
+export function metadataFolderOf(folder: string): string {
+  return path.join(folder, 'meta');
+}
+
+function poolFolder(identity: PoolIdentity, poolLock: PoolLock): PoolFolder {
+  const { folder, dataDescriptor, logDescriptor } = poolLock;
+  return { ...identity, folder, metadataFolder: metadataFolderOf(folder), dataDescriptor, logDescriptor, lock: poolLock };
+}
+
+function sizeWanted(identity: PoolIdentity, sizeBytes: number | null): number {
+  return sizeBytes === null ? identity.dataBytes : sizeBytes - (sizeBytes % identity.chunkSizeBytes);
+}
+
+/** What the folder says of itself, held against its files and the size that is asked for. */
+function inspect(folder: string, sizeBytes: number | null): PoolIdentity {
   const identity = readPoolIdentity(folder);
   if (identity === null) throw new StoreError('not-found', `there is no pool in ${folder}`);
-  const wantedBytes = options.sizeBytes === null ? identity.dataBytes : options.sizeBytes - (options.sizeBytes % identity.chunkSizeBytes);
+  const wantedBytes = sizeWanted(identity, sizeBytes);
   if (wantedBytes < identity.dataBytes) {
     throw new StoreError(
       'out-of-range',
@@ -115,62 +182,24 @@ export async function openPool(
   checkFile(path.join(folder, 'data'), identity.dataBytes);
   checkFile(path.join(folder, 'log'), identity.logBytes);
   // LMDB would make a new file, which would look like a pool without volumes.
-  const metadata = path.join(folder, 'meta', METADATA_FILE);
+  const metadata = path.join(metadataFolderOf(folder), METADATA_FILE);
   if (!fs.lstatSync(metadata, { throwIfNoEntry: false })?.isFile()) {
     throw new StoreError('data-loss', `${metadata} is missing: the pool's metadata is gone`);
   }
-  const pool = await lockFiles(folder, identity, { waitMs: options.lockWaitMs });
-  try {
-    options.check(pool);
-    if (wantedBytes !== identity.dataBytes) await growData(pool, wantedBytes);
-  } catch (error) {
-    closePool(pool);
-    throw error;
-  }
-  return { ...pool, dataBytes: wantedBytes };
+  return identity;
 }
 
-/**
- * Gives the locks back, so that the next process has them at once: an io_uring that was closed keeps its files for a
- * while (tried: seconds, on a busy machine). The caller's I/O must be over; whoever cannot promise that leaves it to the
- * end of the process.
- */
-export function closePool(pool: PoolFolder): void {
-  for (const descriptor of [pool.logDescriptor, pool.dataDescriptor]) {
-    unlock(descriptor);
-    closeDescriptor(descriptor);
-  }
-}
-
-async function lockFiles(folder: string, identity: PoolIdentity, options: { readonly waitMs: number }): Promise<PoolFolder> {
-  const descriptors: number[] = [];
-  const take = async (name: string): Promise<number> => {
-    const descriptor = openDirectly(path.join(folder, name));
-    descriptors.push(descriptor);
-    if (await lock(descriptor, { timeoutMs: options.waitMs })) return descriptor;
-    throw new StoreError('in-use', `the pool in ${folder} is open in another process: stop that store first`);
-  };
+/** Two stores that find an empty folder must not both fill it. */
+async function withCreationLock<Result>(folder: string, create: () => Promise<Result>): Promise<Result> {
+  const descriptor = fs.openSync(folder, 'r');
   try {
-    const dataDescriptor = await take('data');
-    const logDescriptor = await take('log');
-    return { ...identity, folder, metadataFolder: path.join(folder, 'meta'), dataDescriptor, logDescriptor };
-  } catch (error) {
-    for (const descriptor of descriptors) closeDescriptor(descriptor);
-    throw error;
-  }
-}
-
-function openDirectly(file: string): number {
-  try {
-    return openDirect(file, { readOnly: false });
-  } catch (error) {
-    const remedy =
-      (error as NodeJS.ErrnoException).code === 'EINVAL'
-        ? ': its file system cannot read and write without a cache (O_DIRECT); choose another, not tmpfs'
-        : '';
-    throw new StoreError('failed-precondition', `cannot open ${file}${remedy === '' ? `: ${(error as Error).message}` : remedy}`, {
-      cause: error,
-    });
+    if (await lock(descriptor, { timeoutMs: CREATION_LIMIT_MS })) return await create();
+    throw new StoreError(
+      'in-use',
+      `another process has been creating a pool in ${folder} for ${CREATION_LIMIT_MS / 1000} s: stop it first`,
+    );
+  } finally {
+    fs.closeSync(descriptor);
   }
 }
 
@@ -226,9 +255,8 @@ function makeLog(file: string, sizeBytes: number): void {
   }
 }
 
-/** Makes an empty folder that is marked as being filled, also from what an earlier creation left. */
+/** Makes the folder an empty one that is marked as being filled, also from what an earlier creation left. */
 function clearCreation(folder: string): void {
-  fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
   fs.writeFileSync(path.join(folder, CREATING), '', { mode: 0o600 });
   for (const name of OWN_NAMES) if (name !== CREATING) fs.rmSync(path.join(folder, name), { recursive: true, force: true });
 }
@@ -270,9 +298,13 @@ function parseIdentity(file: string): PoolIdentity {
   const { format, version, id, chunkSizeBytes, dataBytes, logBytes } = value as Record<string, unknown>;
   if (format !== FORMAT) throw foreign();
   if (version !== VERSION) {
+    const newer = typeof version === 'number' && version > VERSION;
+    const remedy = newer
+      ? 'a newer program has changed it, and there is no way back: use that program again, or one newer still'
+      : 'use the program that made it, or one that says it converts such pools';
     throw new StoreError(
       'failed-precondition',
-      `the pool in ${path.dirname(file)} has version ${String(version)}, this program reads version ${VERSION}: use the program that made it, or a newer one`,
+      `the pool in ${path.dirname(file)} has version ${String(version)} of the format, this program knows version ${VERSION} only: ${remedy}`,
     );
   }
   const isSize = (size: unknown): size is number => Number.isSafeInteger(size) && (size as number) > 0;

@@ -1,29 +1,29 @@
 /**
- * A running store: opens (or creates) its pool, takes over from a predecessor what the keeper holds, and serves. What is
- * started here is ended by `close`, in the order of dependency.
+ * A store in the three parts of its life: prepared, with nothing of the pool touched; open, when it has taken over from a
+ * predecessor what the keeper holds, and serves; and stopped, when the pool is free and only copies of the keeper's
+ * things are left. What gives it its pool is not its business (pool-claim.ts), nor is what serves its calls (server.ts).
  */
-import { randomFillSync } from 'node:crypto';
 import fs from 'node:fs';
-import path from 'node:path';
-import type { Server } from '@grpc/grpc-js';
+import { setTimeout as delay } from 'node:timers/promises';
 import { memoryKey } from '../block/kept-device.ts';
 import type { ObjectId, ObjectInfo } from '../engine/control.ts';
-import { encodePoolHeader, formatPool, newObjectId, POOL_HEADER_BYTES } from '../engine/pool-format.ts';
 import { createFuseMount } from '../linux/fuse-mount.ts';
 import { closeDescriptor } from '../linux/files.ts';
 import { SharedMemory } from '../linux/memory.ts';
 import { StoreError } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
+import { Admission } from './admission.ts';
 import { Attachments, type DescriptorKeeper } from './attachments.ts';
+import type { DataStatistics, EngineControl } from './control.ts';
 import { DataThreadClient } from './data-thread-client.ts';
 import { memoryLayout } from './memory-layout.ts';
 import type { Attributes, PoolMessage } from './messages.ts';
 import { PoolFence } from './fence.ts';
-import { MetadataEnvironment } from './metadata-environment.ts';
 import { NodeSessions } from './node-sessions.ts';
-import { closePool, createPool, openPool, readPoolIdentity, type PoolFolder } from './pool.ts';
+import { closePool, inspectPool, metadataFolderOf, openLockedPool, readPoolIdentity, type PoolFolder, type PoolOpening } from './pool.ts';
+import { findOrCreatePool } from './pool-creation.ts';
 import { checkHeader } from './pool-header.ts';
-import { createStoreServer } from './server.ts';
+import type { PoolLock } from './pool-lock.ts';
 import { StoreService } from './service.ts';
 
 export interface StoreOptions {
@@ -45,160 +45,302 @@ export interface StoreOptions {
 }
 
 export interface StoreKeeper extends DescriptorKeeper {
+  /** A keeper has everything that was put. */
+  readonly ready: boolean;
+  /** Copies of what is held, for a look: the keeper's entry is not this process's. Null when the key is unknown. */
+  get(key: string): Promise<{ readonly descriptors: readonly number[] } | null>;
+  /** What was put stays with the keeper. */
   close(): Promise<void>;
 }
 
+/** A store with everything but its pool: whoever takes the pool's locks may open it at once. */
+export interface PreparedStore {
+  /** Whether the keeper has memory of a predecessor. */
+  readonly succeeds: boolean;
+  /**
+   * Opens the pool whose locks were taken; they belong to the store from then on. `keeperKeys`: what the keeper is to
+   * hold before its word counts. Recovers, and serves the volumes that a predecessor left with the keeper.
+   */
+  open(poolLock: PoolLock, options: { readonly keeperKeys: readonly string[] | null }): Promise<RunningStore>;
+  /** Ends one that was not opened. */
+  discard(): Promise<void>;
+}
+
 export interface RunningStore {
-  readonly server: Server;
-  /** Ends the streams of node roles: the first thing of a stop. */
-  endSessions(): void;
   readonly poolId: ObjectId;
   readonly fence: PoolFence;
+  /** The calls, behind the gate: for the servers. */
+  readonly calls: StoreService;
+  readonly admission: Admission;
+  readonly nodes: NodeSessions;
+  readonly engine: EngineControl & DataStatistics;
+  readonly recovered: { readonly answered: number; readonly submitted: number };
+  /** A keeper has everything that this process has. */
+  readonly keeperReady: boolean;
+  /** What the keeper holds for this store. */
+  keeperKeys(): readonly string[];
   /** Why the pool can only be read; null while its disk works. */
   failure(): string | null;
   /** The pool as getPool tells it, and how many volumes and snapshots have an open block device. */
   look(): Promise<PoolMessage & { readonly attached: number }>;
-  close(): Promise<void>;
+  /** Resolves when the data thread answers. */
+  ping(): Promise<void>;
+  /** Ends the service of volumes in order; the keeper keeps their connections. Then nothing here touches the pool. */
+  stop(): Promise<void>;
+  /** After `stop`: gives the pool's locks back. */
+  release(): void;
+  /** After `release`: closes the copies of what the keeper holds, and the connection to it. Until then a keeper that is
+   * started anew gets everything from here. */
+  letGo(): Promise<void>;
 }
 
-const DEFAULT_CHUNK_SIZE_BYTES = 65536;
-/**
- * Within a hand-over or after a death the predecessor's last writes are waited for; otherwise a pool in use is an error,
- * though not before the kernel has had the time to clear up after a process that was killed together with its keeper.
- */
-const LOCK_WAIT_MS = { successor: 60_000, other: 10_000 };
+/** How long a keeper that was started anew may take to get everything again. */
+const KEEPER_LIMIT_MS = 10_000;
+const KEEPER_POLL_MS = 20;
 
-export async function startStore(options: StoreOptions): Promise<RunningStore> {
-  const { log } = options;
-  const poolId = await identify(options);
-  const keeper = await options.keeperOf(poolId);
+/** The id of the pool, which is created if it is missing. Fails with what is wrong with the pool or with what is asked of
+ * it, as far as can be told while another process has it. */
+export async function findPool(options: StoreOptions): Promise<ObjectId> {
+  const id = await findOrCreatePool(options);
+  inspectPool(options.poolFolder, opening(options));
+  return id;
+}
+
+/** Starts all that does not need the pool: threads, memory, the connection to the keeper. */
+export async function prepareStore(options: StoreOptions): Promise<PreparedStore> {
+  const identity = readPoolIdentity(options.poolFolder);
+  if (identity === null) throw new StoreError('not-found', `there is no pool in ${options.poolFolder}`);
+  const keeper = await options.keeperOf(identity.id);
+  let memoryDescriptor: number | null = null;
   try {
-    const kept = await keeper.adopt(memoryKey);
-    const pool = await openPool(options.poolFolder, {
-      sizeBytes: options.sizeBytes,
-      lockWaitMs: kept === null ? LOCK_WAIT_MS.other : LOCK_WAIT_MS.successor,
-      check: checkHeader,
-    });
-    const memoryDescriptor = await takeMemory(keeper, kept);
-    let failure: string | null = null;
-    const data = await DataThreadClient.start({
-      pool,
-      memoryDescriptor,
-      memory: memoryLayout(),
-      parkTimeoutMs: options.parkTimeoutMs,
-      prewrite: options.prewrite,
-      died: options.died,
-      failed: (reason) => {
-        failure = reason;
-        log.fatal({ reason }, 'the disk failed: the pool can only be read from now on');
-      },
-      warned: (warning) => log.warn(warning),
-    });
-    const attachments = new Attachments({ devices: data, keeper, mounts: { create: createFuseMount, close: closeDescriptor }, log });
-    const recovered = await attachments.recover(await data.call({ kind: 'list' }));
-    log.info({ pool: poolId, successor: kept !== null, ...recovered }, 'pool is open');
-    const nodes = new NodeSessions({ log });
-    const { node, overprovisioningRatio } = options;
-    const fence = new PoolFence(pool);
-    if (fence.lost) log.warn({ pool: poolId }, 'the pool was declared lost: nothing is made from it or attached until it is taken back');
-    const service = new StoreService({ engine: data, attachments, nodes, fence, poolId, node, overprovisioningRatio, freezes, log });
-    return {
-      server: createStoreServer({ service, nodes, log }),
-      poolId,
-      fence,
-      failure: () => failure,
-      look: async () => ({ ...(await service.getPool()), attached: (await attachments.attached()).size }),
-      endSessions: () => nodes.close(),
-      close: async () => {
-        await data.stop();
-        closePool(pool);
-        await keeper.close();
-      },
-    };
+    const kept = await keeper.get(memoryKey);
+    memoryDescriptor = kept?.descriptors[0] ?? newMemory();
+    const failure: Failure = { reason: null };
+    const data = await prepareDataThread(options, { memoryDescriptor, failure });
+    return new Preparation({ options, poolId: identity.id, keeper, memoryDescriptor, data, failure, succeeds: kept !== null });
   } catch (error) {
+    if (memoryDescriptor !== null) closeDescriptor(memoryDescriptor);
     await keeper.close();
     throw error;
   }
+}
+
+interface Failure {
+  reason: string | null;
+}
+
+interface PreparedParts {
+  readonly options: StoreOptions;
+  readonly poolId: ObjectId;
+  readonly keeper: StoreKeeper;
+  readonly memoryDescriptor: number;
+  readonly data: DataThreadClient;
+  readonly failure: Failure;
+  readonly succeeds: boolean;
+}
+
+class Preparation implements PreparedStore {
+  readonly #parts: PreparedParts;
+
+  constructor(parts: PreparedParts) {
+    this.#parts = parts;
+  }
+
+  get succeeds(): boolean {
+    return this.#parts.succeeds;
+  }
+
+  async discard(): Promise<void> {
+    const { data, keeper, memoryDescriptor } = this.#parts;
+    await data.discard();
+    closeDescriptor(memoryDescriptor);
+    await keeper.close();
+  }
+
+  async open(poolLock: PoolLock, { keeperKeys }: { readonly keeperKeys: readonly string[] | null }): Promise<RunningStore> {
+    const { options, poolId, keeper, failure } = this.#parts;
+    let { data } = this.#parts;
+    try {
+      const pool = await openLockedPool(poolLock, opening(options));
+      if (keeperKeys !== null) await untilKept(keeper, keeperKeys);
+      const memory = await this.#takeMemory();
+      if (memory.other) {
+        await data.discard();
+        data = await prepareDataThread(options, { memoryDescriptor: memory.descriptor, failure });
+      }
+      const mounts = { create: createFuseMount, close: closeDescriptor };
+      const attachments = new Attachments({ devices: data, keeper, mounts, log: options.log });
+      await Promise.all([attachments.adopt(), data.open(pool)]);
+      const recovered = await attachments.recover(await data.call({ kind: 'list' }));
+      options.log.info({ pool: poolId, successor: this.succeeds, ...recovered }, 'pool is open');
+      return new OpenStore({ options, pool, keeper, memoryDescriptor: memory.descriptor, data, attachments, failure, recovered });
+    } catch (error) {
+      await data.discard();
+      poolLock.close();
+      await keeper.close();
+      throw error;
+    }
+  }
+
+  /** The predecessor's memory, as the keeper has it now, or the one that was prepared: the keeper holds it afterwards. */
+  async #takeMemory(): Promise<{ readonly descriptor: number; readonly other: boolean }> {
+    const { keeper, memoryDescriptor } = this.#parts;
+    const kept = (await keeper.adopt(memoryKey))?.descriptors[0];
+    if (kept === undefined) {
+      await keeper.put(memoryKey, {}, [memoryDescriptor]);
+      return { descriptor: memoryDescriptor, other: false };
+    }
+    const other = !isSameFile(kept, memoryDescriptor);
+    closeDescriptor(memoryDescriptor);
+    return { descriptor: kept, other };
+  }
+}
+
+interface OpenParts {
+  readonly options: StoreOptions;
+  readonly pool: PoolFolder;
+  readonly keeper: StoreKeeper;
+  readonly memoryDescriptor: number;
+  readonly data: DataThreadClient;
+  readonly attachments: Attachments;
+  readonly failure: Failure;
+  readonly recovered: { readonly answered: number; readonly submitted: number };
+}
+
+class OpenStore implements RunningStore {
+  readonly admission = new Admission();
+  readonly nodes: NodeSessions;
+  readonly fence: PoolFence;
+  readonly calls: StoreService;
+  readonly #parts: OpenParts;
+  readonly #service: StoreService;
+  #stopped: Promise<void> | null = null;
+
+  constructor(parts: OpenParts) {
+    const { options, pool, data, attachments } = parts;
+    const { log, node, overprovisioningRatio } = options;
+    this.#parts = parts;
+    this.nodes = new NodeSessions({ log });
+    this.fence = new PoolFence(pool);
+    if (this.fence.lost)
+      log.warn({ pool: pool.id }, 'the pool was declared lost: nothing is made from it or attached until it is taken back');
+    const { nodes, fence } = this;
+    this.#service = new StoreService({
+      engine: data,
+      attachments,
+      nodes,
+      fence,
+      poolId: pool.id,
+      node,
+      overprovisioningRatio,
+      freezes,
+      log,
+    });
+    this.calls = this.admission.admit(this.#service);
+  }
+
+  get poolId(): ObjectId {
+    return this.#parts.pool.id;
+  }
+
+  get engine(): EngineControl & DataStatistics {
+    return this.#parts.data;
+  }
+
+  get recovered(): { readonly answered: number; readonly submitted: number } {
+    return this.#parts.recovered;
+  }
+
+  get keeperReady(): boolean {
+    return this.#parts.keeper.ready;
+  }
+
+  keeperKeys(): readonly string[] {
+    return [memoryKey, ...this.#parts.attachments.keeperKeys()];
+  }
+
+  failure(): string | null {
+    return this.#parts.failure.reason;
+  }
+
+  async look(): Promise<PoolMessage & { readonly attached: number }> {
+    return { ...(await this.#service.getPool()), attached: (await this.#parts.attachments.attached()).size };
+  }
+
+  async ping(): Promise<void> {
+    await this.#parts.data.openConnections();
+  }
+
+  stop(): Promise<void> {
+    this.#stopped ??= this.#parts.data.stop();
+    return this.#stopped;
+  }
+
+  release(): void {
+    closePool(this.#parts.pool);
+  }
+
+  async letGo(): Promise<void> {
+    const { attachments, keeper, memoryDescriptor } = this.#parts;
+    await keeper.close();
+    attachments.close();
+    closeDescriptor(memoryDescriptor);
+  }
+}
+
+function opening(options: StoreOptions): PoolOpening {
+  return { sizeBytes: options.sizeBytes, check: checkHeader };
+}
+
+function prepareDataThread(
+  options: StoreOptions,
+  parts: { readonly memoryDescriptor: number; readonly failure: Failure },
+): Promise<DataThreadClient> {
+  const { poolFolder, parkTimeoutMs, prewrite, died, log } = options;
+  return DataThreadClient.prepare({
+    metadataFolder: metadataFolderOf(poolFolder),
+    memoryDescriptor: parts.memoryDescriptor,
+    memory: memoryLayout(),
+    parkTimeoutMs,
+    prewrite,
+    died,
+    failed: (reason) => {
+      parts.failure.reason = reason;
+      log.fatal({ reason }, 'the disk failed: the pool can only be read from now on');
+    },
+    warned: (warning) => log.warn(warning),
+  });
+}
+
+function newMemory(): number {
+  const memory = SharedMemory.create({ name: 'chunkstore', sizeBytes: memoryLayout().totalBytes });
+  memory.unmap();
+  return memory.descriptor;
+}
+
+/** A keeper that was started in the middle of a hand-over is filled again by whoever handed over. */
+async function untilKept(keeper: StoreKeeper, keys: readonly string[]): Promise<void> {
+  const deadline = performance.now() + KEEPER_LIMIT_MS;
+  for (;;) {
+    const kept = new Set((await keeper.list()).map(({ key }) => key));
+    const missing = keys.filter((key) => !kept.has(key));
+    if (missing.length === 0) return;
+    if (performance.now() >= deadline)
+      throw new StoreError(
+        'unavailable',
+        `the keeper lacks ${missing.length} of the ${keys.length} things that were handed over with the pool`,
+      );
+    await delay(KEEPER_POLL_MS);
+  }
+}
+
+function isSameFile(one: number, other: number): boolean {
+  const [first, second] = [fs.fstatSync(one), fs.fstatSync(other)];
+  return first.ino === second.ino && first.dev === second.dev;
 }
 
 /** A class parameter decides; without it only btrfs is frozen, because its clones need a clean log. */
 export function freezes(volume: ObjectInfo, cutAttributes: Attributes): boolean {
   const choice = cutAttributes['freeze'] ?? volume.attributes['freeze'] ?? 'auto';
   return choice === 'auto' ? volume.attributes['fileSystem'] === 'btrfs' : choice === 'true';
-}
-
-/** The pool's id; a missing pool is created first. */
-async function identify(options: StoreOptions): Promise<ObjectId> {
-  const { poolFolder, sizeBytes, chunkSizeBytes, log } = options;
-  const identity = readPoolIdentity(poolFolder);
-  if (identity === null) {
-    if (sizeBytes === null) throw new StoreError('invalid-argument', `there is no pool in ${poolFolder} yet: give --size to create one`);
-    const id = newObjectId({ fill: (target) => void randomFillSync(target) });
-    await createPool(poolFolder, { id, sizeBytes, chunkSizeBytes: chunkSizeBytes ?? DEFAULT_CHUNK_SIZE_BYTES }, format);
-    log.info({ pool: id, folder: poolFolder, sizeBytes }, 'pool created');
-    return id;
-  }
-  if (chunkSizeBytes !== null && chunkSizeBytes !== identity.chunkSizeBytes) {
-    throw new StoreError(
-      'failed-precondition',
-      `the pool in ${poolFolder} has chunks of ${identity.chunkSizeBytes} bytes, chosen when it was created; they cannot become ${chunkSizeBytes}`,
-    );
-  }
-  return identity.id;
-}
-
-/** Writes the header and the first checkpoint. */
-async function format(pool: PoolFolder): Promise<void> {
-  const descriptor = fs.openSync(path.join(pool.folder, 'data'), 'r+');
-  try {
-    fs.writeSync(descriptor, encodePoolHeader({ poolId: pool.id, chunkSizeBytes: pool.chunkSizeBytes }), 0, POOL_HEADER_BYTES, 0);
-    fs.fsyncSync(descriptor);
-  } finally {
-    fs.closeSync(descriptor);
-  }
-  const environment = new MetadataEnvironment(pool.metadataFolder);
-  try {
-    await new Promise<void>((resolve, reject) => {
-      const ports = {
-        metadata: {
-          ...unused,
-          commit: (changes: Parameters<MetadataEnvironment['commit']>[0], done: (error: Error | null) => void) =>
-            done(commitTo(environment, changes)),
-        },
-        random: { fill: (target: Uint8Array) => void randomFillSync(target) },
-      };
-      formatPool(ports, { poolId: pool.id, chunkSizeBytes: pool.chunkSizeBytes, dataBytes: pool.dataBytes }, (error) =>
-        error === null ? resolve() : reject(error),
-      );
-    });
-  } finally {
-    await environment.close();
-  }
-}
-
-const unused = {
-  load: () => {
-    throw new Error('a new pool is not loaded');
-  },
-  readPage: () => {
-    throw new Error('a new pool has no pages');
-  },
-};
-
-function commitTo(environment: MetadataEnvironment, changes: Parameters<MetadataEnvironment['commit']>[0]): Error | null {
-  try {
-    environment.commit(changes);
-    return null;
-  } catch (error) {
-    return error as Error;
-  }
-}
-
-/** The predecessor's memory, or new memory that the keeper holds from now on. */
-async function takeMemory(keeper: StoreKeeper, kept: { readonly descriptors: readonly number[] } | null): Promise<number> {
-  const descriptor = kept?.descriptors[0];
-  if (descriptor !== undefined) return descriptor;
-  const memory = SharedMemory.create({ name: 'chunkstore', sizeBytes: memoryLayout().totalBytes });
-  await keeper.put(memoryKey, {}, [memory.descriptor]);
-  return memory.descriptor;
 }

@@ -18,7 +18,7 @@ beforeEach(() => {
 afterEach(() => fs.rmSync(parent, { recursive: true, force: true }));
 
 const makeMetadata = async (): Promise<void> => fs.writeFileSync(path.join(folder, 'meta/data.mdb'), '');
-const create = (sizeBytes = 64 * MIB, format: () => Promise<void> = makeMetadata): Promise<void> =>
+const create = (sizeBytes = 64 * MIB, format: () => Promise<void> = makeMetadata): Promise<boolean> =>
   createPool(folder, { id: ID, sizeBytes, chunkSizeBytes: 65536 }, format);
 let check = (): void => {};
 const open = (sizeBytes: number | null = null) => openPool(folder, { sizeBytes, lockWaitMs: 0, check });

@@ -390,6 +390,7 @@ describe('attachments', () => {
 
     const devices = new FakeDataDevices();
     const successor = new Attachments({ devices, keeper: store.keeper, mounts: store.mounts, log });
+    await successor.adopt();
     await successor.recover([...store.engine.objects.values()]);
     expect([...devices.served.values()]).toEqual(before.map((device) => expect.objectContaining(device)));
     expect([...store.keeper.entries.keys()]).toEqual([`device/${kept.id.split('.')[1]}`]);

@@ -1,0 +1,163 @@
+/**
+ * How a starting store comes to have its pool: by taking its locks when they are free and nobody goes first
+ * (succession.ts), and by asking whoever has them to hand over, if it may.
+ *
+ * Invariant: the locks are taken when a claim is answered, and not otherwise.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import { StoreError } from '../util/errors.ts';
+import type { Logger } from '../util/log.ts';
+import { pause } from '../util/pause.ts';
+import { poolInUse } from './pool.ts';
+import { mayAsk, mustWait, type Succession } from './succession.ts';
+
+/** Both or none: see PoolLock. */
+export interface ClaimableLock {
+  take(): boolean;
+  release(): void;
+}
+
+/** What whoever has the pool answers. */
+export type AskAnswer =
+  | { readonly kind: 'released'; readonly keeperKeys: readonly string[] }
+  | { readonly kind: 'refused'; readonly reason: string }
+  /** Nobody answers, or not now. */
+  | { readonly kind: 'away'; readonly reason: string };
+
+export interface PodClaimPorts {
+  readonly podUid: string;
+  readonly lock: ClaimableLock;
+  readonly succession: { read(): Succession };
+  /** Limited in time, and fails only by a bug. */
+  readonly ask: () => Promise<AskAnswer>;
+  /** Called now and then while others have the pool, with what it waits for in words. */
+  readonly waiting: (reason: string) => void;
+  readonly log: Logger;
+  readonly times?: ClaimTimes;
+}
+
+export interface ClaimTimes {
+  /** How long the pool must have been free before it is taken by a pod that lets others go first. */
+  readonly patienceMs: number;
+  /** Between two looks, of one that takes the pool as soon as it can, and of one that lets others go first. */
+  readonly pollMs: { readonly eager: number; readonly patient: number };
+  readonly askAgainMs: { readonly away: number; readonly refused: number };
+}
+
+const TIMES: ClaimTimes = {
+  patienceMs: 10_000,
+  pollMs: { eager: 10, patient: 200 },
+  askAgainMs: { away: 250, refused: 5_000 },
+};
+
+const LATE_ANSWER_MS = 1_000;
+
+export interface Claim {
+  /** What the keeper is to hold, by the word of whoever handed over; null when nobody did. */
+  readonly keeperKeys: readonly string[] | null;
+}
+
+/** Waits, for as long as it takes, until the pool is this pod's. Null: `signal` was aborted. */
+export async function claimPoolForPod(ports: PodClaimPorts, signal: AbortSignal): Promise<Claim | null> {
+  const { podUid, lock, succession } = ports;
+  const times = ports.times ?? TIMES;
+  const asking = new Asking(ports, times);
+  let freeSinceMs: number | null = null;
+  while (!signal.aborted) {
+    if (lock.take()) {
+      const nowMs = performance.now();
+      freeSinceMs ??= nowMs;
+      // Under the locks, because the last holder wrote it under them.
+      if (!mustWait(succession.read(), podUid) || nowMs - freeSinceMs >= times.patienceMs) {
+        const keeperKeys = await asking.answer();
+        return { keeperKeys };
+      }
+      lock.release();
+      ports.waiting('the pool is free, but the pod that it is meant for goes first');
+    } else {
+      freeSinceMs = null;
+      if (mayAsk(succession.read(), podUid)) asking.askIfDue();
+      else ports.waiting('another pod has the pool, and this one had its turn before');
+    }
+    const pollMs = mustWait(succession.read(), podUid) ? times.pollMs.patient : times.pollMs.eager;
+    await Promise.race([pause(pollMs, signal), asking.news]);
+  }
+  return null;
+}
+
+/** One question at a time, and the last answer. */
+class Asking {
+  readonly #ports: PodClaimPorts;
+  readonly #times: ClaimTimes;
+  #underWay: Promise<void> | null = null;
+  #keeperKeys: readonly string[] | null = null;
+  #dueMs = 0;
+  #shown = '';
+
+  constructor(ports: PodClaimPorts, times: ClaimTimes) {
+    this.#ports = ports;
+    this.#times = times;
+  }
+
+  /** Resolves when there is a new answer; never, while nothing is asked. */
+  get news(): Promise<void> {
+    return this.#underWay ?? new Promise<void>(() => {});
+  }
+
+  askIfDue(): void {
+    if (this.#underWay !== null || performance.now() < this.#dueMs) return;
+    this.#keeperKeys = null;
+    this.#underWay = this.#ask().finally(() => (this.#underWay = null));
+  }
+
+  /** What the holder said when it let go; it may have given the locks back a moment before its answer came. */
+  async answer(): Promise<readonly string[] | null> {
+    if (this.#underWay !== null) await Promise.race([this.#underWay, delay(LATE_ANSWER_MS, undefined, { ref: false })]);
+    return this.#keeperKeys;
+  }
+
+  async #ask(): Promise<void> {
+    const answer = await this.#ports.ask();
+    if (answer.kind === 'released') {
+      this.#keeperKeys = answer.keeperKeys;
+      this.#dueMs = performance.now() + this.#times.askAgainMs.away;
+      return;
+    }
+    this.#dueMs = performance.now() + this.#times.askAgainMs[answer.kind];
+    this.#ports.waiting(answer.reason);
+    if (answer.reason === this.#shown) return;
+    this.#shown = answer.reason;
+    this.#ports.log.info({ reason: answer.reason }, 'another store has the pool; waiting for it');
+  }
+}
+
+export interface AloneClaimPorts {
+  readonly folder: string;
+  readonly lock: ClaimableLock;
+  /** Whether a store answers for this pool where this one is to serve. Limited in time. */
+  readonly isServed: () => Promise<boolean>;
+  /** How long the kernel may take to clear up after a dead predecessor. */
+  readonly waitMs: number;
+  readonly times?: { readonly pollMs: number; readonly askMs: number };
+}
+
+/** Where nobody hands over: a pool that a living store serves is `in-use` at once; for what a dead one left behind (its
+ * last disk writes) it waits a while. Null: `signal` was aborted. */
+export async function claimPoolAlone(ports: AloneClaimPorts, signal: AbortSignal): Promise<Claim | null> {
+  const { pollMs, askMs } = ports.times ?? ALONE_TIMES;
+  const startMs = performance.now();
+  let askAtMs = startMs;
+  while (!signal.aborted) {
+    if (ports.lock.take()) return { keeperKeys: null };
+    if (performance.now() >= askAtMs) {
+      if (await ports.isServed())
+        throw new StoreError('in-use', `the pool in ${ports.folder} is served by another store, at the same socket: stop that store first`);
+      askAtMs = performance.now() + askMs;
+    }
+    if (performance.now() >= startMs + ports.waitMs) throw poolInUse(ports.folder);
+    await pause(pollMs, signal);
+  }
+  return null;
+}
+
+const ALONE_TIMES = { pollMs: 10, askMs: 1_000 };
