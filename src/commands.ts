@@ -160,6 +160,7 @@ const commands = {
       namespace,
       release,
       { name: 'listen', value: 'HOST:PORT', help: 'where the controller reaches this store, by mutual TLS; needed with --kubernetes' },
+      http,
     ],
   },
   keeper: {

@@ -4,18 +4,24 @@ import { KeeperClient } from '../block/keeper-client.ts';
 import { socketPathOf, type Config, type Flags } from '../config.ts';
 import { HAND_OVER_TIMEOUT_MS, HAND_OVER_VERSION } from '../store/hand-over.ts';
 import { StoreClient } from '../store/client.ts';
+import type { PoolPhase } from '../k8s/pool-status.ts';
 import type { AskAnswer } from '../store/pool-claim.ts';
 import { PoolLock } from '../store/pool-lock.ts';
 import { createStoreServer, type HandOverHandler } from '../store/server.ts';
 import { findPool, prepareStore, type RunningStore, type StoreOptions } from '../store/store.ts';
+import { tellStoreMetrics } from '../store/metrics.ts';
 import { SuccessionFile } from '../store/succession.ts';
 import { StoreError } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
+import { createMetrics, type CallObserver } from '../util/metrics.ts';
 import { topologyValue } from '../util/topology.ts';
+import { ClusterStore } from './cluster-store.ts';
+import { startHttpIfAsked } from './http.ts';
 import { fail, type RunningRole } from './lifecycle.ts';
 import { checkSocketPath, closeServer, listenOnSocket } from './listen.ts';
+import { VERSION } from '../version.ts';
 import { poolSettings } from './pool-settings.ts';
-import { StoreLife, type Serving } from './store-life.ts';
+import { StoreLife, type Serving, type StoreState } from './store-life.ts';
 
 /** The calls under way are over by then: what is left is answers on their way. */
 const SERVER_CLOSE_LIMIT_MS = 1_000;
@@ -31,7 +37,9 @@ export async function startStore(config: Config, log: Logger): Promise<RunningRo
   checkSocketPath(socketPath);
   const podUid = flags.optionalText('pod-uid');
   const poolId = await findPool(options);
-  const life = new StoreLife({
+  const metrics = createMetrics({ role: 'store', version: VERSION });
+  const cluster = await ClusterStore.join({ flags, poolId, log, observe: metrics.observeCall });
+  const life: StoreLife = new StoreLife({
     poolFolder: options.poolFolder,
     poolId,
     podUid,
@@ -40,14 +48,50 @@ export async function startStore(config: Config, log: Logger): Promise<RunningRo
     prepare: ({ asItIs }) => prepareStore(asItIs ? { ...options, sizeBytes: null } : options),
     ask: () => askToHandOver(endpoint, { poolId, successor: podUid ?? '' }),
     isServed: () => isServed(endpoint, poolId),
-    serve: (store, handOver) => serveCalls(store, { handOver, socketPath, log }),
+    serve: async (store, handOver) => {
+      const telling = tellStoreMetrics({
+        metrics,
+        poolId,
+        engine: store.engine,
+        statistics: store.engine,
+        service: store.calls,
+        recovered: store.recovered,
+        log,
+      });
+      const local = await serveCalls(store, { handOver, socketPath, observe: metrics.observeCall, log });
+      const remote = await cluster?.serve(store, () => phaseOf(life.state));
+      return {
+        end: async () => {
+          telling.stop();
+          await Promise.all([local.end(), remote?.end(life.state === 'waiting' ? 'handing-over' : 'stopped')]);
+        },
+      };
+    },
     failed: died,
     log,
   });
   life.start();
   // Outside a pod whoever started this waits for it; in a pod the wait may last, and SIGTERM must end it.
   if (podUid === null) await life.served;
-  return { ready: life.served, stop: () => life.stop() };
+  const http = await startHttpIfAsked(flags.optionalText('http'), {
+    live: () => life.live(),
+    ready: () => life.ready(),
+    metrics: () => metrics.text(),
+    log,
+  });
+  return {
+    ready: life.served,
+    stop: async () => {
+      await life.stop();
+      await http?.stop();
+      await cluster?.stop();
+    },
+  };
+}
+
+function phaseOf(state: StoreState): PoolPhase {
+  if (state === 'serving') return 'serving';
+  return state === 'handing over' ? 'handing-over' : state === 'ending' || state === 'ended' ? 'stopped' : 'starting';
 }
 
 function storeOptions(flags: Flags, parts: { readonly log: Logger; readonly died: (error: Error) => void }): StoreOptions {
@@ -86,10 +130,10 @@ function storeOptions(flags: Flags, parts: { readonly log: Logger; readonly died
 /** Serves an open pool's calls on the unix socket. What else stands on an open pool begins and ends here too. */
 async function serveCalls(
   store: RunningStore,
-  options: { readonly handOver: HandOverHandler; readonly socketPath: string; readonly log: Logger },
+  options: { readonly handOver: HandOverHandler; readonly socketPath: string; readonly observe: CallObserver; readonly log: Logger },
 ): Promise<Serving> {
-  const { handOver, socketPath, log } = options;
-  const server = createStoreServer({ service: store.calls, nodes: store.nodes, log, handOver });
+  const { handOver, socketPath, observe, log } = options;
+  const server = createStoreServer({ service: store.calls, nodes: store.nodes, log, observe, handOver });
   await listenOnSocket(server, socketPath);
   return {
     end: async () => {
