@@ -114,6 +114,23 @@ describe('NodeStageVolume', () => {
     await store.deleteVolume(id);
   });
 
+  test('nor does one after a call that was cut off, since nobody unstages after it', async () => {
+    const id = await volume();
+    await machine.nodeDevices.attach(id);
+    machine.contents.set(id, { kind: 'swap', fileSystemId: '', sizeBytes: MIB });
+    await expect(stage(id)).rejects.toEqual(withCode('failed-precondition'));
+    expect(machine.devices.size).toBe(0);
+  });
+
+  test('a failure whose device cannot be given back is to be repeated', async () => {
+    const id = await volume();
+    machine.contents.set(id, { kind: 'swap', fileSystemId: '', sizeBytes: MIB });
+    machine.before = (call) => {
+      if (call.startsWith('detach')) throw new StoreError('in-use', 'held by mkfs');
+    };
+    await expect(stage(id)).rejects.toMatchObject({ code: 'unavailable', message: expect.stringContaining('held by mkfs') });
+  });
+
   test('a failure to be repeated leaves the device for the next call', async () => {
     const id = await volume();
     machine.before = (call) => {

@@ -27,10 +27,11 @@ export async function stageVolume(context: NodeContext, request: NodeStageVolume
 
   const before = await context.devices.find(id);
   const { devicePath, attributes } = await attach(context, id, stagingPath);
+  const device = { id, path: devicePath, attributes };
   try {
-    await stageDevice(context, { id, path: devicePath, attributes }, { stagingPath, capability });
+    await stageDevice(context, device, { stagingPath, capability });
   } catch (error) {
-    if (before === null && isFinal(error)) await undoAttach(context, id, stagingPath);
+    if (isFinal(error) && (before === null || (await isHalfStaged(context, device)))) await undoAttach(context, id, { stagingPath, error });
     throw error;
   }
 }
@@ -83,12 +84,28 @@ async function stageDevice(
   return stageMount(context, device, { stagingPath, fileSystem, flags: capability.mountFlags });
 }
 
-/** After a final failure nobody calls NodeUnstageVolume, and a volume that stays attached could never be deleted. */
-async function undoAttach(context: NodeContext, id: string, stagingPath: string): Promise<void> {
-  const devicePath = await context.devices.find(id);
-  const standing = await standingAt(context, stagingPath, { id, devicePath });
-  if (standing.kind === 'own') await context.mounter.unmount(stagingPath);
-  await context.devices.detach(id);
+/** Left by a call that was cut off: a mount volume that is mounted nowhere is not staged, though it is attached. */
+async function isHalfStaged(context: NodeContext, device: Device): Promise<boolean> {
+  return recordedUse(device.attributes)?.access === 'mount' && (await mountsOf(context, device.path)).length === 0;
+}
+
+/** After a final failure nobody calls NodeUnstageVolume, and a volume that stays attached could never be deleted. Where
+ * that does not work, the failure is not final: then the caller asks again, or unstages. */
+async function undoAttach(
+  context: NodeContext,
+  id: string,
+  failed: { readonly stagingPath: string; readonly error: unknown },
+): Promise<void> {
+  const { stagingPath, error } = failed;
+  try {
+    const devicePath = await context.devices.find(id);
+    const standing = await standingAt(context, stagingPath, { id, devicePath });
+    if (standing.kind === 'own') await context.mounter.unmount(stagingPath);
+    await context.devices.detach(id);
+  } catch (cause) {
+    if (!(error instanceof StoreError) || !(cause instanceof StoreError)) throw cause;
+    throw new StoreError('unavailable', `${error.message}; and its device cannot be given back: ${cause.message}`, { cause });
+  }
 }
 
 /** Calls that ran into a time limit or another call are repeated by the caller, and find what they left. */
