@@ -6,6 +6,7 @@ import { randomUUID } from 'node:crypto';
 import { createController } from '../csi/controller/controller.ts';
 import { createIdentity } from '../csi/identity.ts';
 import { lockedController } from '../csi/locking.ts';
+import type { ClaimNotices } from '../csi/ports.ts';
 import { CsiServer } from '../csi/server.ts';
 import type { Config } from '../config.ts';
 import { AuthorityKeeper } from '../k8s/certificates/authority.ts';
@@ -13,8 +14,10 @@ import { ControllerIdentity } from '../k8s/certificates/controller-identity.ts';
 import { CERTIFICATE_POLICY } from '../k8s/certificates/policy.ts';
 import { CertificateSigner } from '../k8s/certificates/signer.ts';
 import { createKubernetesClient, type KubernetesClient } from '../k8s/client.ts';
+import { EventRecorder } from '../k8s/events.ts';
 import { LeaderElection } from '../k8s/leader.ts';
 import { PoolMonitor } from '../k8s/pool-monitor.ts';
+import { DRIVER_NAME, leases, persistentVolumeClaims } from '../k8s/resources.ts';
 import { RevertReconciler } from '../k8s/reverts/reconciler.ts';
 import { KubernetesStoreDirectory } from '../k8s/store-directory.ts';
 import { StoreClient } from '../store/client.ts';
@@ -32,6 +35,7 @@ import type { RunningRole } from './lifecycle.ts';
 const STOP_LIMIT_MS = 15_000;
 /** A part of what a probe waits. */
 const HEALTH_LIMIT_MS = 3_000;
+const EVENTS_LIMIT_MS = 2_000;
 
 export async function startClusterController(config: Config, log: Logger): Promise<RunningRole> {
   const { flags } = config;
@@ -52,6 +56,7 @@ export async function startClusterController(config: Config, log: Logger): Promi
       await server.stop({ timeoutMs: STOP_LIMIT_MS });
       await election.stop();
       await http?.stop();
+      await cluster.events.stop({ timeoutMs: EVENTS_LIMIT_MS });
       cluster.directory.close();
       await cluster.identity.stop();
       cluster.api.close();
@@ -64,6 +69,7 @@ interface Cluster {
   readonly api: KubernetesClient;
   readonly identity: ControllerIdentity;
   readonly directory: KubernetesStoreDirectory<StoreClient>;
+  readonly events: EventRecorder;
   readonly namespace: string;
   readonly release: string;
   /** This replica's name. */
@@ -88,7 +94,9 @@ async function joinCluster({ flags }: Config, log: Logger): Promise<Cluster> {
       }),
     log,
   });
-  return { api, identity, directory, namespace, release, replica: flags.text('identity'), log };
+  const replica = flags.text('identity');
+  const events = new EventRecorder({ api, controller: DRIVER_NAME, instance: replica, clock: systemClock, logger: log });
+  return { api, identity, directory, events, namespace, release, replica, log };
 }
 
 function serveCsi(cluster: Cluster, metrics: Metrics): CsiServer {
@@ -96,10 +104,7 @@ function serveCsi(cluster: Cluster, metrics: Metrics): CsiServer {
   return new CsiServer({
     // Whether every store answers is another question: with one node down the others go on.
     identity: createIdentity({ version: VERSION, isReady: () => checkReady(cluster).then(() => true) }),
-    controller: lockedController(
-      createController(directory, { notices: { tell: (claim, notice) => log.info({ claim, ...notice }, 'notice') } }),
-      new BusyLocks(),
-    ),
+    controller: lockedController(createController(directory, { notices: noticesOf(cluster) }), new BusyLocks()),
     log,
     newRequestId: randomUUID,
     nowMs: Date.now,
@@ -113,12 +118,39 @@ async function checkReady({ directory, identity }: Cluster): Promise<void> {
   if (identity.current() === null) throw new StoreError('unavailable', identity.problem() ?? 'there is no certificate yet');
 }
 
+/** Events on the claim that a volume is made for. */
+function noticesOf({ api, events, log }: Cluster): ClaimNotices {
+  const tell: ClaimNotices['tell'] = (claim, { reason, message }) => {
+    const found = api.get(persistentVolumeClaims, claim).then((object) => {
+      if (object === null) return;
+      events.record({ resource: persistentVolumeClaims, object, type: 'Normal', reason, action: 'Provisioning', note: message });
+    });
+    found.catch((error: unknown) => log.debug({ err: error, claim }, 'a claim was not told'));
+  };
+  return { tell };
+}
+
+/** Kept in the log, and as an event beside the Lease of whoever leads. */
+function tellOfAuthority({ api, events, namespace, release, log }: Cluster, problem: string | null): void {
+  if (problem === null) return log.info('the certificate authorities are in order again');
+  log.error({ problem }, 'the certificate authorities need a person');
+  const found = api.get(leases, { namespace, name: leaseName(release) }).then((object) => {
+    if (object === null) return;
+    events.record({ resource: leases, object, type: 'Warning', reason: 'CertificateAuthority', action: 'Rotating', note: problem });
+  });
+  found.catch((error: unknown) => log.debug({ err: error }, 'the event could not be written'));
+}
+
+function leaseName(release: string): string {
+  return `${release}-controller`;
+}
+
 function elect(cluster: Cluster): LeaderElection {
   const { api, namespace, release, replica: identity, log } = cluster;
   return new LeaderElection({
     api,
     namespace,
-    name: `${release}-controller`,
+    name: leaseName(release),
     identity,
     lead: (signal) => lead(cluster, signal),
     clock: systemClock,
@@ -134,11 +166,11 @@ async function lead(cluster: Cluster, signal: AbortSignal): Promise<void> {
   const reverts = new RevertReconciler({
     ...shared,
     stores: directory,
-    record: ({ reason, note }) => log.info({ reason, note }, 'event'),
+    record: cluster.events.record,
     random: Math.random,
   });
   const workers = [
-    new AuthorityKeeper({ ...certificates, onProblem: (problem) => log.error({ problem }, 'certificate authority') }),
+    new AuthorityKeeper({ ...certificates, onProblem: (problem) => tellOfAuthority(cluster, problem) }),
     new CertificateSigner({ ...certificates, storeServiceAccount: `${release}-store` }),
     new PoolMonitor({ ...shared, probe: (poolId) => directory.ofPool(poolId) }),
     reverts,
