@@ -29,6 +29,11 @@ tools: ## install or build the programs that tests need: Debian packages (as roo
 test: build tools ## run all tests, layer by layer; LAYERS="unit system" runs some of them
 	@node test/setup/run-tests.ts $(LAYERS)
 
+.PHONY: e2e
+e2e: build ## run the tests on a Kubernetes of two nodes (as root), or on the cluster of KUBECONFIG=FILE
+	@sh test/setup/e2e-packages.sh
+	@node test/setup/run-tests.ts e2e
+
 .PHONY: lint
 lint: $(installed) ## oxlint (with the direction of dependency), types of src and test, format
 	@npm run --silent lint

@@ -27,6 +27,15 @@ export default {
       testMatch: ['<rootDir>/test/**/*.test.ts'],
       testPathIgnorePatterns: layersWithFolders.map((layer) => `<rootDir>/test/${layer}/`),
     },
-    ...layersWithFolders.map((layer) => ({ ...common, displayName: layer, testMatch: [`<rootDir>/test/${layer}/**/*.test.ts`] })),
+    ...layersWithFolders.map((layer) => ({
+      ...common,
+      displayName: layer,
+      testMatch: [`<rootDir>/test/${layer}/**/*.test.ts`],
+      // Brings the cluster up, and down again.
+      ...(layer === 'e2e' && {
+        globalSetup: '<rootDir>/test/e2e/support/global-setup.ts',
+        globalTeardown: '<rootDir>/test/e2e/support/global-teardown.ts',
+      }),
+    })),
   ],
 };

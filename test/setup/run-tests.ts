@@ -21,6 +21,8 @@ interface Layer {
   readonly timeoutMs: number;
   /** Layers that use the machine's devices have it to themselves. */
   readonly workers: number;
+  /** Runs only when it is named. */
+  readonly onRequest?: boolean;
 }
 
 const minuteMs = 60_000;
@@ -28,7 +30,9 @@ const layers: readonly Layer[] = [
   { name: 'unit', timeoutMs: 15 * minuteMs, workers: 2 },
   { name: 'system', timeoutMs: 30 * minuteMs, workers: 1 },
   { name: 'sanity', timeoutMs: 20 * minuteMs, workers: 1 },
+  { name: 'e2e', timeoutMs: 75 * minuteMs, workers: 1, onRequest: true },
 ];
+const clusterProgram = join(import.meta.dirname, '../e2e/cluster/cluster');
 /** How long jest may take to end once its report is written; after that some test has left a handle open. */
 const endingLimitMs = 30_000;
 
@@ -52,7 +56,7 @@ finish(results);
 function chooseLayers(names: readonly string[]): readonly Layer[] {
   const unknown = names.filter((name) => !layers.some((layer) => layer.name === name));
   if (unknown.length > 0) throw new Error(`no such layer: ${unknown.join(', ')}; there are ${layers.map(({ name }) => name).join(', ')}`);
-  return names.length === 0 ? layers : layers.filter(({ name }) => names.includes(name));
+  return names.length === 0 ? layers.filter(({ onRequest }) => onRequest !== true) : layers.filter(({ name }) => names.includes(name));
 }
 
 async function runLayer(layer: Layer, stop: AbortSignal): Promise<LayerResult> {
@@ -61,12 +65,21 @@ async function runLayer(layer: Layer, stop: AbortSignal): Promise<LayerResult> {
   writeFileSync(before, spawnSync('sh', [leaks, 'list'], { encoding: 'utf8' }).stdout);
 
   const reportFile = join(folder, `${layer.name}.json`);
+  const keepsCluster = layer.name !== 'e2e' || isClusterUp() || process.env['E2E_KEEP'] === '1';
   const troubles = await runJest({ layer, reportFile, stop });
+  // A jest that was killed could not take its cluster down.
+  if (!keepsCluster) spawnSync(clusterProgram, ['down'], { stdio: 'inherit', timeout: 5 * minuteMs });
   const result = readReport({ layer: layer.name, text: existsSync(reportFile) ? readFileSync(reportFile, 'utf8') : undefined, troubles });
 
+  // What is kept on purpose is no leak.
+  if (layer.name === 'e2e' && keepsCluster) return result;
   const leakCheck = spawnSync('sh', [leaks, 'compare', before], { encoding: 'utf8', timeout: 2 * minuteMs });
   if (leakCheck.status === 0) return result;
   return { ...result, failures: [...result.failures, `${layer.name}: ${leakCheck.stderr.trim() || 'the leak check did not end'}`] };
+}
+
+function isClusterUp(): boolean {
+  return spawnSync(clusterProgram, ['is-up'], { timeout: minuteMs }).status === 0;
 }
 
 /** Promises what went wrong with jest itself; failed tests are in its report. */

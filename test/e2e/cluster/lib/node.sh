@@ -103,6 +103,8 @@ start_kubelet() {
 restart_kubelet() {
   stop "kubelet-$1"
   start_kubelet "$1"
+  # It answers, if only that we may not ask.
+  wait_for 60 "kubelet on node$1" on_node "$1" curl -ks https://127.0.0.1:10250/healthz
 }
 
 # containerd_client N …: its own client, with a time limit, for what the kubelet runs
