@@ -4,8 +4,9 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type { KubernetesApi, KubernetesObject, ObjectKey, Resource } from '../../src/k8s/api.ts';
-import { configMaps, leases, persistentVolumes, type ConfigMap } from '../../src/k8s/resources.ts';
+import { certificateSigningRequests, configMaps, leases, persistentVolumes, type ConfigMap } from '../../src/k8s/resources.ts';
 import { eventually } from '../support/eventually.ts';
+import { CERTIFICATE_PEM, REQUEST_PEM } from './signing-fixtures.ts';
 
 /** A kind with a status subresource that no cluster has of itself. */
 export interface ContractThing extends KubernetesObject {
@@ -200,6 +201,25 @@ export function describeApi(what: string, open: (kinds: { readonly missing: Reso
       expect(listed.map((volume) => volume.metadata.name)).toEqual([name]);
       await api.patch(persistentVolumes, { name }, { metadata: { finalizers: null } });
       await api.delete(persistentVolumes, { name });
+    });
+
+    test('a signing request: approval and certificate are set apart, and once', async () => {
+      const { name } = key();
+      const spec = { request: btoa(REQUEST_PEM), signerName: 'test.chunkstore.dev/none', usages: ['digital signature', 'server auth'] };
+      await api.create(certificateSigningRequests, { metadata: { name }, spec });
+      const patch = (subresource: string, status: object): Promise<unknown> =>
+        api.patch(certificateSigningRequests, { name }, { status }, { subresource }).then((object) => object.status);
+      const approved = { type: 'Approved', status: 'True', reason: 'Test', message: 'a test' };
+      const certificate = btoa(CERTIFICATE_PEM);
+      await patch('approval', { conditions: [approved], certificate: btoa('forged') });
+      await expect(patch('status', { certificate })).resolves.toMatchObject({ conditions: [approved], certificate });
+      await expect(patch('status', { certificate: null })).rejects.toEqual(code('failed-precondition'));
+      const failed = { type: 'Failed', status: 'True', reason: 'Test', message: 'a test' };
+      await expect(patch('status', { conditions: [failed] })).rejects.toEqual(code('failed-precondition'));
+      await api.patch(certificateSigningRequests, { name }, { spec: { signerName: 'test.chunkstore.dev/other' } });
+      const read = await api.get(certificateSigningRequests, { name });
+      expect(read).toMatchObject({ spec, status: { conditions: [approved], certificate } });
+      await api.delete(certificateSigningRequests, { name });
     });
 
     test('an informer shows what there is and tells what changes', async () => {

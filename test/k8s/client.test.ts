@@ -1,13 +1,20 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { KubernetesClient, type ClientLimits } from '../../src/k8s/client.ts';
 import type { Connection } from '../../src/k8s/connection.ts';
-import { chunkStorePools, configMaps, leases, persistentVolumes, volumeSnapshots } from '../../src/k8s/resources.ts';
+import {
+  certificateSigningRequests,
+  chunkStorePools,
+  configMaps,
+  leases,
+  persistentVolumes,
+  volumeSnapshots,
+} from '../../src/k8s/resources.ts';
 import { eventually } from '../support/eventually.ts';
 import { FakeKubernetes } from '../support/fake-kubernetes.ts';
 import { KubernetesHttp, type OwnAnswer, type SeenRequest } from '../support/kubernetes-http.ts';
 import { contractThings, describeApi } from './api-contract.ts';
 
-const RESOURCES = [configMaps, leases, persistentVolumes, chunkStorePools, volumeSnapshots, contractThings];
+const RESOURCES = [certificateSigningRequests, configMaps, leases, persistentVolumes, chunkStorePools, volumeSnapshots, contractThings];
 const QUICK: Partial<ClientLimits> = { firstRetryMs: 1, requestTimeoutMs: 2000, listPageObjects: 2 };
 
 interface Bed {

@@ -18,6 +18,7 @@ import { StoreError } from '../../src/util/errors.ts';
 import { FakeFaults, type CallPattern, type Fault, type HeldCall, type Verb } from './fake-kubernetes-faults.ts';
 import { FakeInformer, keyOf } from './fake-kubernetes-informer.ts';
 import { selects } from './kubernetes-selection.ts';
+import { asSigningRequest } from './fake-signing-requests.ts';
 import { mergePatch } from './merge-patch.ts';
 
 export interface MutatingCall {
@@ -301,7 +302,8 @@ export class FakeKubernetes implements KubernetesApi {
   ): Type {
     const before = this.object(resource, key) as AnyObject | null;
     if (before === null) throw new StoreError('not-found', `there is no ${resource.kind} ${key.name}`);
-    const wanted = asOnTheWire(make(before) as AnyObject);
+    let wanted = asOnTheWire(make(before) as AnyObject);
+    if (resource.kind === 'CertificateSigningRequest') wanted = asSigningRequest(before, wanted, change);
     const { resourceVersion, uid } = wanted.metadata;
     if (resourceVersion !== undefined && resourceVersion !== before.metadata.resourceVersion) {
       throw new StoreError('busy', `${resource.kind} ${key.name} has changed since it was read`);
