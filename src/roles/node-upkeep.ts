@@ -3,6 +3,7 @@
  * behind when it and its keeper died at once. Both can wait, for a process that is not quite gone, or for the store; so
  * they are tried again until they are done.
  */
+import { setTimeout as delay } from 'node:timers/promises';
 import type { LoopDevices } from '../block/node-devices.ts';
 import type { FreezeNotes } from '../mount/freeze-notes.ts';
 import type { StoreClient } from '../store/client.ts';
@@ -19,6 +20,8 @@ export interface NodeUpkeepOptions {
   readonly clock?: Clock;
 }
 
+/** The kubelet need not wait for more than a glance. */
+const FIRST_SWEEP_LIMIT_MS = 2_000;
 const RETRY_MS = { first: 500, most: 10_000 };
 /** Devices that were in use when they were found dead may have been let go by now, and somebody may have died unseen. */
 const SWEEP_INTERVAL_MS = 10 * 60_000;
@@ -29,6 +32,8 @@ export class NodeUpkeep {
   readonly #options: NodeUpkeepOptions;
   readonly #thawing: Recurring;
   readonly #sweeping: Recurring;
+  /** Whether it worked or not. */
+  readonly #sweptOnce = Promise.withResolvers<void>();
 
   private constructor(options: NodeUpkeepOptions) {
     this.#options = options;
@@ -43,6 +48,7 @@ export class NodeUpkeep {
       clock,
       action: () => this.#sweep(),
       onError: (error) => {
+        this.#sweptOnce.resolve();
         // The store starts later than this process, or anew: it is asked again.
         if (error instanceof StoreError && error.code === 'unavailable')
           log.debug({ reason: error.message }, 'left-over devices are looked for later');
@@ -52,11 +58,13 @@ export class NodeUpkeep {
     });
   }
 
-  /** Resolves when all that can be thawed at once is. */
+  /** Resolves when all that can be thawed at once is, and what a store that answers at once left behind is gone. */
   static async start(options: NodeUpkeepOptions): Promise<NodeUpkeep> {
     const remaining = await options.notes.undo();
     for (const [volume, reason] of remaining) options.log.warn({ volume, reason }, 'left frozen by a predecessor; tried again');
-    return new NodeUpkeep(options);
+    const upkeep = new NodeUpkeep(options);
+    await Promise.race([upkeep.#sweptOnce.promise, delay(FIRST_SWEEP_LIMIT_MS)]);
+    return upkeep;
   }
 
   /** The store may have died: its devices are looked at once the next one answers. */
@@ -85,6 +93,7 @@ export class NodeUpkeep {
     if (cleared.length > 0) log.info({ devices: cleared }, 'devices of a store that ended were taken down');
     if (inUse.length > 0)
       log.warn({ devices: inUse }, 'devices of a store that ended are still in use; they fail until they are unmounted');
+    this.#sweptOnce.resolve();
     return SWEEP_INTERVAL_MS;
   }
 }

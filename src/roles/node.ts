@@ -81,10 +81,11 @@ export async function startNode(config: Config, log: Logger, control: RoleProces
           log.warn({ err: error }, 'a file system stays frozen until the next node role thaws it');
         }),
       ]);
-      await upkeep.stop();
       await http?.stop();
-      await keepers.close();
+      // Calls under way to a store that does not answer end with this.
       store.close();
+      await upkeep.stop();
+      await keepers.close();
     },
   };
 }
