@@ -38,6 +38,17 @@ interface Nameable {
 
 type Method = (request: object) => Promise<object>;
 
+/** Asked again and again by probes, by the kubelet before each call, and for figures: the log tells only when they fail. */
+const POLLED: ReadonlySet<string> = new Set([
+  'GetPluginInfo',
+  'GetPluginCapabilities',
+  'Probe',
+  'ControllerGetCapabilities',
+  'GetCapacity',
+  'NodeGetCapabilities',
+  'NodeGetVolumeStats',
+]);
+
 /** The address length of a unix socket in Linux (108 bytes with its terminator). */
 const MAXIMUM_SOCKET_PATH_BYTES = 107;
 
@@ -132,7 +143,7 @@ export class CsiServer {
     };
     try {
       const response = await method(request);
-      log.info(line(status.OK), `${methodName} done`);
+      log[POLLED.has(methodName) ? 'debug' : 'info'](line(status.OK), `${methodName} done`);
       return { failure: null, response };
     } catch (error) {
       const failure = toStatus(error, { method: methodName, requestId });
