@@ -10,7 +10,17 @@ export function volumeMessage(poolId: ObjectId, object: ObjectInfo, options: { r
     sourceId === null
       ? null
       : { kind: sourceKind === 'snapshot' ? ('KIND_SNAPSHOT' as const) : ('KIND_VOLUME' as const), id: wireId(poolId, sourceId) };
-  return { id: wireId(poolId, object.id), name, sizeBytes, createdAtMs, source, attributes, lineage, incarnation, attached: options.attached };
+  return {
+    id: wireId(poolId, object.id),
+    name,
+    sizeBytes,
+    createdAtMs,
+    source,
+    attributes,
+    lineage,
+    incarnation,
+    attached: options.attached,
+  };
 }
 
 export function snapshotMessage(poolId: ObjectId, object: ObjectInfo, options: { readonly attached: boolean }): SnapshotMessage {

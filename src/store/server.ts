@@ -66,7 +66,7 @@ export function createStoreServer(options: {
   /** Missing: this server does not know the call. */
   readonly handOver?: HandOverHandler;
 }): Server {
-  const { service, nodes, log, handOver } = options;
+  const { nodes, log, handOver } = options;
   return createServer(
     {
       ...unaryCalls([...CONTROLLER_CALLS, ...NODE_CALLS], options),

@@ -65,6 +65,8 @@ export class FakeEngine implements EngineControl {
       case 'usage':
         this.#get(request.id);
         return { usedBytes: 65536, exclusiveBytes: 65536 };
+      case 'statistics':
+        throw new StoreError('failed-precondition', 'the fake engine counts nothing');
       case 'pool':
         return this.#pool();
       case 'check':
