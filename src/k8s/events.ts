@@ -9,6 +9,7 @@ import { createHash } from 'node:crypto';
 import type { Clock } from '../util/clock.ts';
 import { StoreError } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
+import { pause } from '../util/pause.ts';
 import type { KubernetesApi, KubernetesObject, ObjectKey, Resource } from './api.ts';
 import { groupVersion } from './api-errors.ts';
 import { events, type Event } from './resources.ts';
@@ -68,8 +69,7 @@ export class EventRecorder {
   readonly #entries = new Map<string, Entry>();
   readonly #waiting = new Set<Entry>();
   #writing: Promise<void> | null = null;
-  #stopped = false;
-  #wake: () => void = () => {};
+  readonly #stopping = new AbortController();
   #dropped = 0;
 
   constructor(options: EventRecorderOptions) {
@@ -78,7 +78,7 @@ export class EventRecorder {
 
   /** Can be passed on as it is. */
   readonly record = (event: RecordedEvent): void => {
-    if (this.#stopped) return;
+    if (this.#stopping.signal.aborted) return;
     const nowMs = this.#options.clock.nowMs();
     const made = this.#eventOf(event, nowMs);
     const identity = JSON.stringify([made.regarding, made.type, made.reason, made.action, made.note]);
@@ -115,14 +115,12 @@ export class EventRecorder {
   /** Writes what waits, within the time; then nothing more is recorded. */
   async stop(options: { readonly timeoutMs: number }): Promise<void> {
     for (const entry of this.#entries.values()) if (entry.count > entry.writtenCount) this.#enqueue(entry);
-    this.#stopped = true;
-    this.#wake();
+    this.#stopping.abort();
     const { promise: late, resolve } = Promise.withResolvers<void>();
     const end = this.#options.clock.after(options.timeoutMs, resolve);
     await Promise.race([this.#writing, late]);
     end();
     this.#waiting.clear();
-    this.#wake();
   }
 
   #enqueue(entry: Entry): void {
@@ -148,7 +146,7 @@ export class EventRecorder {
         }
         this.#waiting.add(entry);
         // The API is away for the others as well. At the end there is no time for that.
-        await this.#pause(FIRST_RETRY_MS * 2 ** entry.attempts);
+        await pause(this.#options.clock, FIRST_RETRY_MS * 2 ** entry.attempts, [this.#stopping.signal]);
       }
     }
     // Not a moment later, or what is recorded in between would wait for the next one.
@@ -180,15 +178,6 @@ export class EventRecorder {
     }
     entry.writtenCount = count;
     entry.writtenMs = clock.nowMs();
-  }
-
-  async #pause(delayMs: number): Promise<void> {
-    if (this.#stopped) return;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const end = this.#options.clock.after(delayMs, resolve);
-    this.#wake = resolve;
-    await promise;
-    end();
   }
 
   #eventOf({ resource, object, type, reason, action, note }: RecordedEvent, nowMs: number): Event {

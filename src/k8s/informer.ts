@@ -12,6 +12,7 @@ import { ExpiredError } from './api-errors.ts';
 import { systemClock, type Clock } from '../util/clock.ts';
 import { StoreError } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
+import { pause } from '../util/pause.ts';
 
 export interface ListedObjects<Type> {
   readonly objects: readonly Type[];
@@ -155,13 +156,7 @@ export class ResourceInformer<Type extends KubernetesObject> implements Informer
     const waitsForInstallation = error instanceof StoreError && error.code === 'failed-precondition';
     const mostMs = waitsForInstallation ? LONGEST_WAIT_FOR_INSTALLATION_MS : LONGEST_WAIT_MS;
     const wholeMs = Math.min(FIRST_WAIT_MS * 2 ** Math.min(this.#failures++, 20), mostMs);
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const end = this.#clock.after(wholeMs * (0.5 + random() / 2), resolve);
-    const stop = (): void => resolve();
-    this.#closing.signal.addEventListener('abort', stop, { once: true });
-    await promise;
-    this.#closing.signal.removeEventListener('abort', stop);
-    end();
+    await pause(this.#clock, wholeMs * (0.5 + random() / 2), [this.#closing.signal]);
   }
 
   #set(object: Type): void {

@@ -11,6 +11,7 @@ import { assert } from '../util/assert.ts';
 import type { Clock } from '../util/clock.ts';
 import { StoreError } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
+import { pause } from '../util/pause.ts';
 import type { KubernetesApi } from './api.ts';
 import { leases, type Lease } from './resources.ts';
 
@@ -93,7 +94,7 @@ export class LeaderElection {
     while (!this.#stopping.signal.aborted) {
       const term = await this.#tryToAcquire();
       if (term !== null) await this.#serve(term);
-      if (!this.#stopping.signal.aborted) await this.#sleep(this.#times.retryMs * (1 + random() / 5), clock);
+      if (!this.#stopping.signal.aborted) await pause(clock, this.#times.retryMs * (1 + random() / 5), [this.#stopping.signal]);
     }
   }
 
@@ -165,7 +166,7 @@ export class LeaderElection {
     let again = false;
     while (true) {
       const remainingMs = this.#remainingMs(term);
-      if (!again) await this.#sleep(Math.min(this.#times.retryMs, Math.max(remainingMs, 0)), clock, workEnded);
+      if (!again) await pause(clock, Math.min(this.#times.retryMs, Math.max(remainingMs, 0)), [this.#stopping.signal, workEnded]);
       if (this.#stopping.signal.aborted || workEnded.aborted) return;
       if (this.#remainingMs(term) <= 0) return this.#report(null, 'the lease could not be renewed in time');
       const renewal = await this.#renew(term);
@@ -251,21 +252,6 @@ export class LeaderElection {
     } finally {
       end();
     }
-  }
-
-  /** Until then, or until it is stopped or `also` is aborted. */
-  async #sleep(delayMs: number, clock: Clock, also?: AbortSignal): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const end = clock.after(delayMs, resolve);
-    const wake = (): void => resolve();
-    const signals = also === undefined ? [this.#stopping.signal] : [this.#stopping.signal, also];
-    for (const signal of signals) {
-      if (signal.aborted) resolve();
-      signal.addEventListener('abort', wake, { once: true });
-    }
-    await promise;
-    end();
-    for (const signal of signals) signal.removeEventListener('abort', wake);
   }
 
   /** The first of a row of failures is worth a warning. */
