@@ -1,0 +1,183 @@
+/**
+ * Makes, publishes and rotates the certificate authorities; runs in the controller that leads. All state is in the Secret,
+ * so a crash at any point is resumed by whoever leads next:
+ *
+ * - The Secret is changed only in the state in which it was read, so two that lead at once (for a moment) cannot both win.
+ * - The bundle is written from a Secret that was read after the bundle, so nobody publishes an older bundle over a newer one.
+ * - A damaged Secret is reported and left alone: new authorities would cut off every store. Deleting it is how to ask for them.
+ */
+import { randomBytes } from 'node:crypto';
+import type { Clock } from '../../util/clock.ts';
+import { StoreError } from '../../util/errors.ts';
+import type { Logger } from '../../util/log.ts';
+import { Recurring } from '../../util/recurring.ts';
+import type { KubernetesApi, Resource, KubernetesObject, Informer } from '../api.ts';
+import { configMaps, secrets, type ConfigMap, type Secret } from '../resources.ts';
+import { bundleOf, decodeAuthorities, encodeAuthorities, type AuthorityState, type NamespacedName } from './authority-state.ts';
+import { ProblemLog } from './problem-log.ts';
+import { LONGEST_PAUSE_MS, validityFrom, type CertificatePolicy } from './policy.ts';
+import { afterStep, nextStep, publishedAnew, startOf } from './rotation.ts';
+import { createAuthority, type KeyAndCertificate } from './x509.ts';
+
+/** The key of the ConfigMap under which the bundle stands. */
+export const BUNDLE_KEY = 'ca.crt';
+/** More steps than ever follow each other without waiting, also when others change the Secret meanwhile. */
+const MOST_STEPS = 10;
+const RETRY_MS = { first: 1_000, most: 60_000 };
+
+export interface AuthorityOptions {
+  readonly api: KubernetesApi;
+  /** Where the Secret and the ConfigMap are; they are named after the release. */
+  readonly namespace: string;
+  readonly release: string;
+  readonly policy: CertificatePolicy;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Told of each new problem that a person must solve, in words, and of null when all is well again. */
+  readonly onProblem: (problem: string | null) => void;
+}
+
+export function authoritySecretName(release: string): string {
+  return `${release}-ca`;
+}
+
+export function bundleConfigMapName(release: string): string {
+  return `${release}-ca-bundle`;
+}
+
+/** A picture of one object; RBAC can allow it by name. */
+export function watchOne<Type extends KubernetesObject>(api: KubernetesApi, resource: Resource<Type>, key: NamespacedName): Informer<Type> {
+  return api.watch(resource, { namespace: key.namespace, fieldSelector: `metadata.name=${key.name}` });
+}
+
+/** Keeps the authorities in order until it is stopped. */
+export class AuthorityKeeper {
+  readonly #steps: AuthoritySteps;
+  readonly #problem: ProblemLog;
+  readonly #onProblem: (problem: string | null) => void;
+  readonly #informers: readonly Informer<Secret | ConfigMap>[];
+  readonly #recurring: Recurring;
+
+  constructor(options: AuthorityOptions) {
+    const { api, clock, log, onProblem } = options;
+    this.#steps = new AuthoritySteps(options);
+    this.#problem = new ProblemLog({ log, subject: 'the certificate authority' });
+    this.#onProblem = onProblem;
+    this.#recurring = new Recurring({ clock, action: () => this.#run(clock), onError: (error) => this.#failed(error), retryMs: RETRY_MS });
+    this.#informers = [watchOne(api, secrets, this.#steps.secretKey), watchOne(api, configMaps, this.#steps.bundleKey)];
+    for (const informer of this.#informers) informer.onChange(() => this.#recurring.poke());
+  }
+
+  async stop(): Promise<void> {
+    for (const informer of this.#informers) informer.close();
+    await this.#recurring.stop();
+  }
+
+  async #run(clock: Clock): Promise<number> {
+    const untilMs = await this.#steps.run();
+    if (this.#problem.solved()) this.#onProblem(null);
+    return Math.min(untilMs - clock.nowMs(), LONGEST_PAUSE_MS);
+  }
+
+  #failed(error: unknown): void {
+    // The rest passes by itself: the API is away, or another replica was faster.
+    const needsPerson = error instanceof StoreError && error.code === 'failed-precondition';
+    if (this.#problem.found(error) && needsPerson) this.#onProblem(error.message);
+  }
+}
+
+/** The steps themselves, without timers. */
+export class AuthoritySteps {
+  readonly secretKey: NamespacedName;
+  readonly bundleKey: NamespacedName;
+  readonly #options: Omit<AuthorityOptions, 'onProblem'>;
+
+  constructor(options: Omit<AuthorityOptions, 'onProblem'>) {
+    const { namespace, release } = options;
+    this.#options = options;
+    this.secretKey = { namespace, name: authoritySecretName(release) };
+    this.bundleKey = { namespace, name: bundleConfigMapName(release) };
+  }
+
+  /** Goes on until there is nothing more to do for now. Answers the time at which there will be. */
+  async run(): Promise<number> {
+    for (let steps = 0; steps < MOST_STEPS; steps++) {
+      const untilMs = await this.#step();
+      if (untilMs !== null) return untilMs;
+    }
+    throw new StoreError('busy', 'the certificate authorities change again and again; is another controller of the same release leading?');
+  }
+
+  /** One change at most. Null: there may be more to do. */
+  async #step(): Promise<number | null> {
+    const { api, clock, policy, log } = this.#options;
+    const published = await api.get(configMaps, this.bundleKey);
+    const secret = await api.get(secrets, this.secretKey);
+    if (secret === null) {
+      await this.#create();
+      return null;
+    }
+    const state = decodeAuthorities(secret);
+    const nowMs = clock.nowMs();
+    this.#checkClock(state, nowMs);
+    if (published?.data?.[BUNDLE_KEY] !== bundleOf(state)) {
+      if (state.next !== null && state.next.issueAfterMs !== null) await this.#replace(secret, publishedAnew(state));
+      await this.#publish(published, bundleOf(state));
+      return null;
+    }
+    const step = nextStep(state, nowMs, policy);
+    if (step.kind === 'wait') return step.untilMs;
+    await this.#replace(secret, afterStep(state, step, { nowMs, policy, createAuthority: () => this.#newAuthority() }));
+    log.info({ step: step.kind }, 'certificate authorities rotate');
+    return null;
+  }
+
+  /** A certificate from the future is believed by nobody, whatever is done with it. */
+  #checkClock(state: AuthorityState, nowMs: number): void {
+    const startsMs = startOf(state.current.certificate);
+    if (nowMs >= startsMs) return;
+    throw new StoreError(
+      'failed-precondition',
+      `the certificate authority in the Secret ${this.secretKey.namespace}/${this.secretKey.name} is valid from ` +
+        `${new Date(startsMs).toISOString()}, but it is ${new Date(nowMs).toISOString()} here: correct the clock of this node, or, if ` +
+        'that one was made by a wrong clock, delete the Secret',
+    );
+  }
+
+  async #create(): Promise<void> {
+    const { api, log } = this.#options;
+    const data = encodeAuthorities({ current: this.#newAuthority(), next: null, previous: null });
+    try {
+      await api.create(secrets, { metadata: { ...this.secretKey, labels: this.#labels() }, type: 'Opaque', data });
+      log.info({ secret: this.secretKey.name }, 'certificate authority made');
+    } catch (error) {
+      // Another replica was first: there is one, and that is all that is wanted.
+      if (!(error instanceof StoreError && error.code === 'already-exists')) throw error;
+    }
+  }
+
+  async #replace(secret: Secret, state: AuthorityState): Promise<void> {
+    await this.#options.api.replace(secrets, { ...secret, data: encodeAuthorities(state) });
+  }
+
+  async #publish(published: ConfigMap | null, bundle: string): Promise<void> {
+    const { api, log } = this.#options;
+    if (published === null) {
+      await api.create(configMaps, { metadata: { ...this.bundleKey, labels: this.#labels() }, data: { [BUNDLE_KEY]: bundle } });
+    } else {
+      await api.replace(configMaps, { ...published, data: { ...published.data, [BUNDLE_KEY]: bundle } });
+    }
+    log.info({ configMap: this.bundleKey.name }, 'bundle of certificate authorities published');
+  }
+
+  #newAuthority(): KeyAndCertificate {
+    const { clock, policy } = this.#options;
+    // Names differ, because issuers are looked for by name.
+    const name = `chunkstore authority ${randomBytes(4).toString('hex')}`;
+    return createAuthority({ name, validity: validityFrom(clock.nowMs(), policy.authorityLifetimeMs, policy) });
+  }
+
+  #labels(): Readonly<Record<string, string>> {
+    return { 'app.kubernetes.io/name': 'chunkstore', 'app.kubernetes.io/instance': this.#options.release };
+  }
+}

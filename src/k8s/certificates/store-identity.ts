@@ -1,0 +1,250 @@
+/**
+ * The certificate of a store: a key in memory, a CertificateSigningRequest for it, and the certificate that the controller
+ * signs; anew when two thirds of its life are over or its authority is believed no more. Whom the store believes is in the
+ * ConfigMap of the bundle.
+ *
+ * The store serves its unix socket whether or not there is a certificate: nothing here ever fails it. Requests are not
+ * deleted: the right to do so could not be confined to a store's own, and the cluster collects them (after an hour, when
+ * nobody answered after a day).
+ */
+import { createHash, createPrivateKey, X509Certificate } from 'node:crypto';
+import type { Clock } from '../../util/clock.ts';
+import { StoreError } from '../../util/errors.ts';
+import type { Logger } from '../../util/log.ts';
+import { Recurring } from '../../util/recurring.ts';
+import { poolTlsName, type TlsIdentity, type TlsMaterial } from '../../util/tls-identity.ts';
+import type { Informer, KubernetesApi } from '../api.ts';
+import { certificateSigningRequests, configMaps, type CertificateSigningRequest, type ConfigMap } from '../resources.ts';
+import { BUNDLE_KEY, bundleConfigMapName, watchOne } from './authority.ts';
+import type { NamespacedName } from './authority-state.ts';
+import { IdentityHolder } from './identity-holder.ts';
+import { LONGEST_PAUSE_MS, renewalDueMs } from './policy.ts';
+import { ProblemLog } from './problem-log.ts';
+import { createRequest } from './requests.ts';
+import { STORE_SIGNER_NAME, STORE_USAGES } from './request-checks.ts';
+import { generateKey, isIssuedByOneOf, keyToPem, parseCertificates, publicKeyInfo, type KeyAndCertificate } from './x509.ts';
+
+const RETRY_MS = { first: 1_000, most: 60_000 };
+/** Between looks at a request: a tenth of the time that it has been waiting, within these bounds. */
+const POLL_MS = { least: 1_000, most: 10_000 };
+/** From then on the wait is a problem worth telling. */
+const LONG_WAIT_MS = 30_000;
+/** Between one request and the next, so that a refusal, or a bundle that comes late, makes no flood of them. */
+const BETWEEN_REQUESTS_MS = 30_000;
+
+interface PendingRequest {
+  readonly name: string;
+  readonly key: string;
+  readonly request: string;
+  readonly sinceMs: number;
+  created: boolean;
+}
+
+export class StoreIdentity implements TlsIdentity {
+  readonly #api: KubernetesApi;
+  readonly #clock: Clock;
+  readonly #log: Logger;
+  readonly #poolId: string;
+  readonly #bundleKey: NamespacedName;
+  readonly #informer: Informer<ConfigMap>;
+  readonly #holder: IdentityHolder;
+  readonly #problem: ProblemLog;
+  readonly #recurring: Recurring;
+  /** The last one that could be read. */
+  #bundle: { readonly pem: string; readonly authorities: readonly X509Certificate[] } | null = null;
+  /** The informer knows what there is. */
+  #listed = false;
+  #own: KeyAndCertificate | null = null;
+  #pending: PendingRequest | null = null;
+  #nextRequestMs = 0;
+
+  constructor(options: {
+    readonly api: KubernetesApi;
+    readonly namespace: string;
+    readonly release: string;
+    readonly poolId: string;
+    readonly clock: Clock;
+    readonly log: Logger;
+  }) {
+    const { api, namespace, release, clock, log } = options;
+    this.#api = api;
+    this.#clock = clock;
+    this.#log = log;
+    this.#poolId = options.poolId;
+    this.#bundleKey = { namespace, name: bundleConfigMapName(release) };
+    this.#holder = new IdentityHolder({ log });
+    this.#problem = new ProblemLog({ log, subject: 'the certificate of this store' });
+    this.#informer = watchOne(api, configMaps, this.#bundleKey);
+    this.#recurring = new Recurring({
+      clock,
+      action: () => this.#run(),
+      onError: (error) => void this.#problem.found(error),
+      retryMs: RETRY_MS,
+    });
+    this.#informer.onChange(() => this.#recurring.poke());
+    void this.#informer.ready.then(() => {
+      this.#listed = true;
+      this.#recurring.poke();
+    });
+  }
+
+  current(): TlsMaterial | null {
+    return this.#holder.current();
+  }
+
+  onChange(listener: () => void): () => void {
+    return this.#holder.onChange(listener);
+  }
+
+  /** Why the controller cannot reach this store, or soon will not; null when all is well. */
+  problem(): string | null {
+    return this.#problem.current ?? (this.current() === null ? 'there is no certificate yet' : null);
+  }
+
+  async stop(): Promise<void> {
+    this.#informer.close();
+    await this.#recurring.stop();
+  }
+
+  async #run(): Promise<number> {
+    if (!this.#listed) return LONGEST_PAUSE_MS;
+    this.#readBundle();
+    this.#tell();
+    if (!this.#needsCertificate()) return this.#untilRenewal();
+    if (this.#pending === null) {
+      const pauseMs = this.#nextRequestMs - this.#clock.nowMs();
+      if (pauseMs > 0) return pauseMs;
+      this.#pending = this.#newRequest();
+    }
+    const certificate = await this.#ask(this.#pending);
+    if (certificate === null) return this.#untilNextLook(this.#pending);
+    this.#own = { certificate, key: this.#pending.key };
+    this.#endRequest();
+    this.#tell();
+    this.#problem.solved();
+    this.#log.info({ until: new X509Certificate(certificate).validToDate.toISOString() }, 'this store has a new certificate');
+    return this.#needsCertificate() ? BETWEEN_REQUESTS_MS : this.#untilRenewal();
+  }
+
+  /** A bundle that is away or damaged changes nothing: the controller that leads repairs it. */
+  #readBundle(): void {
+    const pem = this.#informer.get(this.#bundleKey)?.data?.[BUNDLE_KEY];
+    if (pem === undefined || pem === this.#bundle?.pem) return;
+    try {
+      const authorities = parseCertificates(pem);
+      if (authorities.length > 0) this.#bundle = { pem, authorities };
+    } catch (error) {
+      this.#log.warn(
+        { err: error, configMap: this.#bundleKey.name },
+        'the bundle of certificate authorities cannot be read; the former one stays',
+      );
+    }
+  }
+
+  #tell(): void {
+    if (this.#own !== null && this.#bundle !== null) this.#holder.set({ ...this.#own, bundle: this.#bundle.pem });
+  }
+
+  #needsCertificate(): boolean {
+    if (this.#own === null) return true;
+    const certificate = new X509Certificate(this.#own.certificate);
+    if (this.#clock.nowMs() >= renewalDueMs(certificate)) return true;
+    return this.#bundle !== null && !isIssuedByOneOf(certificate, this.#bundle.authorities);
+  }
+
+  #untilRenewal(): number {
+    const { namespace, name } = this.#bundleKey;
+    if (this.#bundle === null) {
+      throw new StoreError(
+        'unavailable',
+        `there is no bundle in the ConfigMap ${namespace}/${name} yet: the controller that leads makes it`,
+      );
+    }
+    this.#problem.solved();
+    return Math.min(renewalDueMs(new X509Certificate(this.#own!.certificate)) - this.#clock.nowMs(), LONGEST_PAUSE_MS);
+  }
+
+  #newRequest(): PendingRequest {
+    const pair = generateKey();
+    // The name is made from the key, so one that exists already is this one, created by a call whose answer was lost.
+    const digest = createHash('sha256').update(publicKeyInfo(pair.publicKey)).digest('hex').slice(0, 12);
+    return {
+      name: `chunkstore-${this.#poolId}-${digest}`,
+      key: keyToPem(pair.privateKey),
+      request: createRequest({ dnsName: poolTlsName(this.#poolId), ...pair }),
+      sinceMs: this.#clock.nowMs(),
+      created: false,
+    };
+  }
+
+  /** The certificate, or null while nobody has answered. */
+  async #ask(pending: PendingRequest): Promise<string | null> {
+    if (!pending.created) await this.#create(pending);
+    const request = await this.#api.get(certificateSigningRequests, { name: pending.name });
+    if (request === null) {
+      this.#endRequest();
+      throw new StoreError(
+        'unavailable',
+        `the CertificateSigningRequest ${pending.name} is gone before it was answered; another will be made`,
+      );
+    }
+    const refusal = request.status?.conditions?.find(({ type }) => type === 'Denied' || type === 'Failed');
+    if (refusal !== undefined) {
+      this.#endRequest();
+      throw new StoreError(
+        'failed-precondition',
+        `the CertificateSigningRequest of this store was refused (${refusal.reason ?? refusal.type}): ${refusal.message ?? 'no reason given'}`,
+      );
+    }
+    const encoded = request.status?.certificate;
+    if (encoded === undefined || encoded === '') return null;
+    return this.#checked(Buffer.from(encoded, 'base64').toString('utf8'), pending);
+  }
+
+  async #create(pending: PendingRequest): Promise<void> {
+    const object: CertificateSigningRequest = {
+      metadata: { name: pending.name, labels: { 'app.kubernetes.io/name': 'chunkstore' } },
+      spec: { request: Buffer.from(pending.request).toString('base64'), signerName: STORE_SIGNER_NAME, usages: STORE_USAGES },
+    };
+    try {
+      await this.#api.create(certificateSigningRequests, object);
+    } catch (error) {
+      if (!(error instanceof StoreError && error.code === 'already-exists')) throw error;
+    }
+    pending.created = true;
+  }
+
+  #checked(pem: string, pending: PendingRequest): string {
+    let fits = false;
+    try {
+      const [certificate] = parseCertificates(pem);
+      fits =
+        certificate !== undefined &&
+        certificate.checkPrivateKey(createPrivateKey(pending.key)) &&
+        certificate.subjectAltName === `DNS:${poolTlsName(this.#poolId)}` &&
+        certificate.validToDate.getTime() > this.#clock.nowMs();
+    } catch {
+      // Not readable: it does not fit.
+    }
+    if (fits) return pem;
+    this.#endRequest();
+    throw new StoreError(
+      'failed-precondition',
+      `the certificate in ${pending.name} is not what this store asked for; another will be asked for`,
+    );
+  }
+
+  #endRequest(): void {
+    this.#pending = null;
+    this.#nextRequestMs = this.#clock.nowMs() + BETWEEN_REQUESTS_MS;
+  }
+
+  #untilNextLook(pending: PendingRequest): number {
+    const waitedMs = this.#clock.nowMs() - pending.sinceMs;
+    if (waitedMs > LONG_WAIT_MS) {
+      const why = `the CertificateSigningRequest ${pending.name} is not answered yet: does a controller run, and does one lead?`;
+      this.#problem.found(new StoreError('unavailable', why));
+    }
+    return Math.min(Math.max(waitedMs / 10, POLL_MS.least), POLL_MS.most);
+  }
+}
