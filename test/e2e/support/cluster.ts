@@ -1,6 +1,6 @@
 /** The nodes of the cluster that the tests started themselves, and what may happen to them. */
 import type { Kube } from './kube.ts';
-import type { Fields } from './api.ts';
+import type { Fields, Manifest } from './api.ts';
 import { run } from './command.ts';
 
 const commandLimitMs = 60_000;
@@ -26,9 +26,18 @@ export class OwnCluster {
     await this.#run('back', numberOf(node));
   }
 
-  /** Ends the kubelet and starts another; pods run on. */
+  /** Ends the kubelet and starts another, and waits until that one knows the node's pods. They run on. */
   async restartKubelet(node: string): Promise<void> {
     await this.#run('restart-kubelet', numberOf(node));
+    const probe = async () => {
+      const { api } = this.#kube;
+      const expected = await api.list('Pod', { fields: `spec.nodeName=${node}` });
+      const { items } = await api.call<{ items: Manifest[] | null }>('GET', `api/v1/nodes/${node}/proxy/pods`);
+      const known = new Set((items ?? []).map(({ metadata }) => metadata['uid']));
+      const unknown = expected.filter(({ metadata }) => !known.has(metadata['uid']));
+      return unknown.length === 0 || `it does not know ${unknown.map(({ metadata }) => metadata.name).join(', ')}`;
+    };
+    await this.#kube.until(`the kubelet of ${node} knows its pods again`, probe, { timeoutMs: readyLimitMs });
   }
 
   /** The standard output of a command in the node's namespaces: its own mounts, its own network. */
