@@ -24,6 +24,7 @@ import { findHolders } from '../mount/holders.ts';
 import { SystemMounter } from '../mount/mounter.ts';
 import { StoreClient } from '../store/client.ts';
 import { parseWireId } from '../store/ids.ts';
+import { ARENA_COUNTS } from '../store/memory-layout.ts';
 import { NodeSessionClient } from '../store/node-session-client.ts';
 import { StoreError } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
@@ -96,7 +97,13 @@ function makeServer(
 ): CsiServer {
   const { devices, mounter, store, log } = parts;
   const node = flags.text('node');
-  const service = createNode({ devices: nodeDevices(devices), mounter, nodeId: node, topologyNode: topologyValue(node) });
+  const service = createNode({
+    devices: nodeDevices(devices),
+    mounter,
+    nodeId: node,
+    topologyNode: topologyValue(node),
+    maximumVolumes: ARENA_COUNTS.devices,
+  });
   return new CsiServer({
     identity: createIdentity({ version: VERSION, isReady: () => store.getPool().then(() => true) }),
     node: lockedNode(service, new BusyLocks()),

@@ -84,7 +84,10 @@ describe('the node', () => {
     const machine = new FakeMachine(store);
     const node = callDirectly<NodeMessages>(
       'Node',
-      lockedNode(createNode({ devices: machine.nodeDevices, mounter: machine.mounter, nodeId: 'a', topologyNode: 'a' }), new BusyLocks()),
+      lockedNode(
+        createNode({ devices: machine.nodeDevices, mounter: machine.mounter, nodeId: 'a', topologyNode: 'a', maximumVolumes: 256 }),
+        new BusyLocks(),
+      ),
     );
     const { volume } = await store.createVolume({ name: 'data', sizeBytes: 1 << 24, source: null, attributes: {} });
     const stage = () => node.nodeStageVolume({ volumeId: volume.id, stagingTargetPath: '/s', volumeCapability: capability });

@@ -37,7 +37,7 @@ beforeEach(async () => {
 function startAnew(): void {
   node = callDirectly(
     'Node',
-    createNode({ devices: machine.nodeDevices, mounter: machine.mounter, nodeId: 'node-a', topologyNode: 'zone-a' }),
+    createNode({ devices: machine.nodeDevices, mounter: machine.mounter, nodeId: 'node-a', topologyNode: 'zone-a', maximumVolumes: 256 }),
   );
 }
 
@@ -231,10 +231,10 @@ describe('NodeExpandVolume', () => {
 });
 
 describe('NodeGetInfo', () => {
-  test('names the node and its topology, and no limit', async () => {
+  test('names the node, its topology, and how many volumes it can have', async () => {
     expect(await node.nodeGetInfo({})).toEqual({
       nodeId: 'node-a',
-      maxVolumesPerNode: '0',
+      maxVolumesPerNode: '256',
       accessibleTopology: { segments: { 'csi.chunkstore.dev/node': 'zone-a' } },
     });
   });

@@ -24,7 +24,7 @@ beforeEach(() => {
 function startAnew(): void {
   node = callDirectly(
     'Node',
-    createNode({ devices: machine.nodeDevices, mounter: machine.mounter, nodeId: 'node-a', topologyNode: 'node-a' }),
+    createNode({ devices: machine.nodeDevices, mounter: machine.mounter, nodeId: 'node-a', topologyNode: 'node-a', maximumVolumes: 256 }),
   );
 }
 

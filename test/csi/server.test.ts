@@ -85,7 +85,7 @@ describe('a server on a socket', () => {
     const machine = new FakeMachine(store);
     await serve({
       controller: controller(),
-      node: createNode({ devices: machine.nodeDevices, mounter: machine.mounter, nodeId: 'a', topologyNode: 'a' }),
+      node: createNode({ devices: machine.nodeDevices, mounter: machine.mounter, nodeId: 'a', topologyNode: 'a', maximumVolumes: 256 }),
     });
     const client = connect();
     const { volume } = await client.controller.createVolume({ name: 'data', volumeCapabilities: [capability] });
@@ -104,7 +104,7 @@ describe('a server on a socket', () => {
     const machine = new FakeMachine(store);
     await serve({
       controller: controller(),
-      node: createNode({ devices: machine.nodeDevices, mounter: machine.mounter, nodeId: 'a', topologyNode: 'a' }),
+      node: createNode({ devices: machine.nodeDevices, mounter: machine.mounter, nodeId: 'a', topologyNode: 'a', maximumVolumes: 256 }),
     });
     const client = connect();
     const types = (answer: { capabilities: readonly { rpc?: { type: string } }[] }) => answer.capabilities.map(({ rpc }) => rpc!.type);

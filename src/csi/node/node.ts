@@ -17,6 +17,8 @@ export interface NodeOptions extends NodeContext {
   readonly nodeId: string;
   /** The topology value: the `node` of the pool on this machine. */
   readonly topologyNode: string;
+  /** How many volumes can be devices here at a time, for the scheduler. */
+  readonly maximumVolumes: number;
 }
 
 export type ServedNode = Omit<Node, 'nodeGetVolumeHealth' | 'nodeGetStorageHealth'>;
@@ -47,7 +49,9 @@ export function createNode(options: NodeOptions): ServedNode {
       return { capacityBytes: await expandVolume(options, request) };
     },
     nodeGetCapabilities: () => Promise.resolve({ capabilities: CAPABILITIES.map((type) => ({ rpc: { type } })) }),
-    // No limit of volumes a node: devices are made as they are needed.
-    nodeGetInfo: () => Promise.resolve({ nodeId: options.nodeId, accessibleTopology: topologyOf(options.topologyNode) }),
+    nodeGetInfo: () => {
+      const { nodeId, topologyNode, maximumVolumes } = options;
+      return Promise.resolve({ nodeId, maxVolumesPerNode: maximumVolumes, accessibleTopology: topologyOf(topologyNode) });
+    },
   };
 }
