@@ -1,9 +1,10 @@
-/** The contract of the Kubernetes API against a real cluster: the one whose kubeconfig is in KUBECONFIG. */
-import { describe, test } from '@jest/globals';
-import { createKubernetesClient } from '../../src/k8s/client.ts';
+/** The contract of the Kubernetes API against a real cluster. */
+import { createKubernetesClient, KubernetesClient } from '../../src/k8s/client.ts';
 import type { KubernetesApi, KubernetesObject, Resource } from '../../src/k8s/api.ts';
 import { eventually } from '../support/eventually.ts';
 import { contractThings, describeApi, type ApiSubject } from '../k8s/api-contract.ts';
+import type { Settings } from './support/settings.ts';
+import { describeOnCluster } from './support/suite.ts';
 
 interface Anything extends KubernetesObject {
   readonly spec?: object;
@@ -17,8 +18,15 @@ const customResourceDefinitions: Resource<Anything> = {
   namespaced: false,
 };
 
-async function open(kubeconfig: string): Promise<ApiSubject> {
-  const client = await createKubernetesClient({ kubeconfig, userAgent: 'chunkstore-test' });
+/** The address in our own cluster's kubeconfig is one of its network namespace; its proxy listens on a socket. */
+async function clientOf(settings: Settings): Promise<KubernetesClient> {
+  if (settings.prefix.length === 0) return createKubernetesClient({ kubeconfig: settings.kubeconfig, userAgent: 'chunkstore-test' });
+  const credentials = { socketPath: settings.apiSocket };
+  return new KubernetesClient({ server: new URL('http://localhost'), credentials: () => Promise.resolve(credentials) });
+}
+
+async function open(settings: Settings): Promise<ApiSubject> {
+  const client = await clientOf(settings);
   const api: KubernetesApi = client;
   const { group, version, kind, plural } = contractThings;
   const definition = `${plural}.${group}`;
@@ -61,13 +69,6 @@ async function open(kubeconfig: string): Promise<ApiSubject> {
   };
 }
 
-const kubeconfig = process.env['KUBECONFIG'];
-if (kubeconfig === undefined || kubeconfig === '') {
-  describe('the client of the Kubernetes API, against a cluster', () => {
-    test('needs KUBECONFIG', () => {
-      throw new Error('name a kubeconfig in KUBECONFIG; make e2e brings up a cluster and sets it');
-    });
-  });
-} else {
-  describeApi('the client of the Kubernetes API, against a cluster', () => open(kubeconfig));
-}
+describeOnCluster('a real cluster', {}, ({ settings }) => {
+  describeApi('the client of the Kubernetes API', () => open(settings));
+});
