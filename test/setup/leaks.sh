@@ -1,6 +1,6 @@
 #!/bin/sh
 # Finds what a run left behind on the machine: loop devices, mounts, FUSE connections, network namespaces, temporary
-# folders and processes of this checkout.
+# folders, processes of this checkout and of the test cluster.
 #   leaks.sh list            what is there now, one a line
 #   leaks.sh compare FILE    waits up to 10 s until nothing is there that FILE (an earlier list) has not; else names it,
 #                            with status 1. It only looks: what it finds is evidence of a clean-up that is broken.
@@ -26,9 +26,10 @@ list() {
   done
   for process in /proc/[0-9]*; do
     program=$(readlink "$process/exe" 2>/dev/null) || continue
-    case ${program% (deleted)} in "$root"/node_modules/*/node) ;; *) continue ;; esac
+    # The test cluster's programs all name its folder.
+    case ${program% (deleted)} in "$root"/node_modules/*/node | */containerd* | */etcd | */kube | */kubectl) ;; *) continue ;; esac
     command=$(tr '\0' ' ' <"$process/cmdline" 2>/dev/null) || continue
-    case $command in chunkstore* | *"$root"/dist/* | *"$root"/src/*) echo "process ${process#/proc/}: $command" ;; esac
+    case $command in chunkstore* | *"${CLUSTER_DIR:-/var/lib/chunkstore-e2e}"/* | *"$root"/dist/* | *"$root"/src/*) echo "process ${process#/proc/}: $command" ;; esac
   done
   return 0
 }

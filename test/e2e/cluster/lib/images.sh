@@ -42,15 +42,23 @@ architecture() {
   case $(uname -m) in x86_64) echo amd64 ;; aarch64) echo arm64 ;; *) uname -m ;; esac
 }
 
-# load_image ARCHIVE, or load_image FOLDER NAME [PROGRAM]: on every node
+# load_image ARCHIVE, or load_image FOLDER NAME [PROGRAM]: on every node. An archive that was loaded is not loaded again.
 load_image() {
-  local archive=$1 number
+  local archive=$1 number stamp=''
   if [ -d "$archive" ]; then
     archive=$(mktemp)
     write_image "$@" >"$archive"
+  else
+    stamp=$directory/loaded/${archive//\//_}
+    [ "$(cat "$stamp" 2>/dev/null)" != "$(stat -c '%i %s %y' "$archive")" ] || return 0
   fi
   for number in $(node_numbers); do containerd_client "$number" images import "$archive" >/dev/null; done
-  [ "$archive" = "$1" ] || rm -f "$archive"
+  if [ -n "$stamp" ]; then
+    mkdir -p "$directory/loaded"
+    stat -c '%i %s %y' "$archive" >"$stamp"
+  else
+    rm -f "$archive"
+  fi
 }
 
 # tag_image NAME OTHER-NAME: the same image under another full name too, on every node
