@@ -13,7 +13,7 @@ import type { HandOverHandler } from '../store/server.ts';
 import type { PreparedStore, RunningStore } from '../store/store.ts';
 import { afterLeaving, afterTaking, isSucceeded, type Succession } from '../store/succession.ts';
 import { StoreError } from '../util/errors.ts';
-import { pause } from '../util/pause.ts';
+import { wait } from '../util/wait.ts';
 import type { Logger } from '../util/log.ts';
 
 export type StoreState = 'preparing' | 'waiting' | 'opening' | 'serving' | 'handing over' | 'ending' | 'ended';
@@ -150,7 +150,7 @@ export class StoreLife {
         if (error.message !== this.#detail) log.warn({ reason: error.message }, 'cannot start yet; trying again');
         this.#detail = error.message;
       }
-      await pause(this.#ports.times?.prepareAgainMs ?? PREPARE_AGAIN_MS, this.#stopping.signal);
+      await wait(this.#ports.times?.prepareAgainMs ?? PREPARE_AGAIN_MS, this.#stopping.signal);
     }
     return null;
   }
@@ -227,7 +227,7 @@ export class StoreLife {
     const deadline = performance.now() + SUCCESSOR_LIMIT_MS;
     while (this.#former !== null && podUid !== null && performance.now() < deadline) {
       if (isSucceeded(succession.read(), podUid)) break;
-      await pause(SUCCESSOR_POLL_MS);
+      await wait(SUCCESSOR_POLL_MS);
     }
     await this.#former?.letGo();
   }

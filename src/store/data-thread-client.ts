@@ -57,6 +57,7 @@ export class DataThreadClient implements EngineControl, DataDevices, DataStatist
   readonly #loaded = Promise.withResolvers<void>();
   readonly #prepared = Promise.withResolvers<void>();
   readonly #started = Promise.withResolvers<void>();
+  readonly #ended = Promise.withResolvers<void>();
   readonly #waiting = new Map<number, Waiting>();
   #lastId = 0;
   #stopping = false;
@@ -167,12 +168,13 @@ export class DataThreadClient implements EngineControl, DataDevices, DataStatist
       this.#options.warned(`no checkpoint at the end: ${(error as Error).message}`);
     }
     this.#stopping = true;
-    const ended = new Promise<void>((resolve) => this.#data.once('exit', () => resolve()));
-    await this.#ask({ kind: 'stop' });
-    // The thread's ports would keep it alive once its loop has returned.
+    const exited = new Promise<void>((resolve) => this.#data.once('exit', () => resolve()));
+    await Promise.all([this.#ask({ kind: 'stop' }), this.#ended.promise]);
+    // A commit under way ends with the thread.
+    await this.#metadata.terminate();
+    // Ring and memory take longer, and nobody needs to wait for them. The thread's ports would keep it alive.
     this.#port.close();
-    await ended;
-    await this.discard();
+    void exited.then(() => this.discard());
   }
 
   /** Ends the threads as they are. */
@@ -198,6 +200,7 @@ export class DataThreadClient implements EngineControl, DataDevices, DataStatist
   }
 
   #received(message: DataThreadMessage): void {
+    if (message.kind === 'ended') return this.#ended.resolve();
     if (message.kind === 'failed') return this.#options.failed(message.reason);
     if (message.kind === 'prepared') {
       for (const warning of message.warnings) this.#options.warned(warning);

@@ -60,6 +60,8 @@ export type DataThreadMessage =
   /** The engine has recovered. */
   | { readonly kind: 'started'; readonly error: MessageError | null }
   | { readonly kind: 'answer'; readonly id: number; readonly error: MessageError | null; readonly answer: unknown }
+  /** It was told to stop, and none of its I/O is under way any more. */
+  | { readonly kind: 'ended' }
   /** A sync or the metadata failed: reads only from now on. */
   | { readonly kind: 'failed'; readonly reason: string };
 

@@ -82,6 +82,7 @@ class DataThread {
     this.#loop.setTarget(this.#running);
     this.#running.start((error) => this.#send({ kind: 'started', error: error === null ? null : messageError(error) }));
     this.#loop.run();
+    this.#send({ kind: 'ended' });
     this.#loop.close();
     this.#memory.unmap();
   }

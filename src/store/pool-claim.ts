@@ -7,7 +7,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { StoreError } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
-import { pause } from '../util/pause.ts';
+import { wait } from '../util/wait.ts';
 import { poolInUse } from './pool.ts';
 import { mayAsk, mustWait, type Succession } from './succession.ts';
 
@@ -46,15 +46,15 @@ export interface ClaimTimes {
 
 const TIMES: ClaimTimes = {
   patienceMs: 10_000,
-  pollMs: { eager: 10, patient: 200 },
+  pollMs: { eager: 2, patient: 200 },
   askAgainMs: { away: 250, refused: 5_000 },
 };
 
 const LATE_ANSWER_MS = 1_000;
 
 export interface Claim {
-  /** What the keeper is to hold, by the word of whoever handed over; null when nobody did. */
-  readonly keeperKeys: readonly string[] | null;
+  /** What the keeper is to hold, by the word of whoever handed over, which may be on its way; null when nobody did. */
+  readonly keeperKeys: Promise<readonly string[] | null>;
 }
 
 /** Waits, for as long as it takes, until the pool is this pod's. Null: `signal` was aborted. */
@@ -69,8 +69,7 @@ export async function claimPoolForPod(ports: PodClaimPorts, signal: AbortSignal)
       freeSinceMs ??= nowMs;
       // Under the locks, because the last holder wrote it under them.
       if (!mustWait(succession.read(), podUid) || nowMs - freeSinceMs >= times.patienceMs) {
-        const keeperKeys = await asking.answer();
-        return { keeperKeys };
+        return { keeperKeys: asking.answer() };
       }
       lock.release();
       ports.waiting('the pool is free, but the pod that it is meant for goes first');
@@ -80,7 +79,7 @@ export async function claimPoolForPod(ports: PodClaimPorts, signal: AbortSignal)
       else ports.waiting('another pod has the pool, and this one had its turn before');
     }
     const pollMs = mustWait(succession.read(), podUid) ? times.pollMs.patient : times.pollMs.eager;
-    await Promise.race([pause(pollMs, signal), asking.news]);
+    await Promise.race([wait(pollMs, signal), asking.news]);
   }
   return null;
 }
@@ -148,14 +147,14 @@ export async function claimPoolAlone(ports: AloneClaimPorts, signal: AbortSignal
   const startMs = performance.now();
   let askAtMs = startMs;
   while (!signal.aborted) {
-    if (ports.lock.take()) return { keeperKeys: null };
+    if (ports.lock.take()) return { keeperKeys: Promise.resolve(null) };
     if (performance.now() >= askAtMs) {
       if (await ports.isServed())
         throw new StoreError('in-use', `the pool in ${ports.folder} is served by another store, at the same socket: stop that store first`);
       askAtMs = performance.now() + askMs;
     }
     if (performance.now() >= startMs + ports.waitMs) throw poolInUse(ports.folder);
-    await pause(pollMs, signal);
+    await wait(pollMs, signal);
   }
   return null;
 }

@@ -61,7 +61,7 @@ export interface PreparedStore {
    * Opens the pool whose locks were taken; they belong to the store from then on. `keeperKeys`: what the keeper is to
    * hold before its word counts. Recovers, and serves the volumes that a predecessor left with the keeper.
    */
-  open(poolLock: PoolLock, options: { readonly keeperKeys: readonly string[] | null }): Promise<RunningStore>;
+  open(poolLock: PoolLock, options: { readonly keeperKeys: Promise<readonly string[] | null> }): Promise<RunningStore>;
   /** Ends one that was not opened. */
   discard(): Promise<void>;
 }
@@ -157,12 +157,11 @@ class Preparation implements PreparedStore {
     await keeper.close();
   }
 
-  async open(poolLock: PoolLock, { keeperKeys }: { readonly keeperKeys: readonly string[] | null }): Promise<RunningStore> {
+  async open(poolLock: PoolLock, { keeperKeys }: Parameters<PreparedStore['open']>[1]): Promise<RunningStore> {
     const { options, poolId, keeper, failure } = this.#parts;
     let { data } = this.#parts;
     try {
       const pool = await openLockedPool(poolLock, opening(options));
-      if (keeperKeys !== null) await untilKept(keeper, keeperKeys);
       const memory = await this.#takeMemory();
       if (memory.other) {
         await data.discard();
@@ -170,7 +169,11 @@ class Preparation implements PreparedStore {
       }
       const mounts = { create: createFuseMount, close: closeDescriptor };
       const attachments = new Attachments({ devices: data, keeper, mounts, log: options.log });
-      await Promise.all([attachments.adopt(), data.open(pool)]);
+      const adopt = async (): Promise<void> => {
+        await untilKept(keeper, await keeperKeys);
+        await attachments.adopt();
+      };
+      await Promise.all([adopt(), data.open(pool)]);
       const recovered = await attachments.recover(await data.call({ kind: 'list' }));
       options.log.info({ pool: poolId, successor: this.succeeds, ...recovered }, 'pool is open');
       return new OpenStore({ options, pool, keeper, memoryDescriptor: memory.descriptor, data, attachments, failure, recovered });
@@ -319,7 +322,8 @@ function newMemory(): number {
 }
 
 /** A keeper that was started in the middle of a hand-over is filled again by whoever handed over. */
-async function untilKept(keeper: StoreKeeper, keys: readonly string[]): Promise<void> {
+async function untilKept(keeper: StoreKeeper, keys: readonly string[] | null): Promise<void> {
+  if (keys === null) return;
   const deadline = performance.now() + KEEPER_LIMIT_MS;
   for (;;) {
     const kept = new Set((await keeper.list()).map(({ key }) => key));

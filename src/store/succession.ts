@@ -91,7 +91,6 @@ export class SuccessionFile {
       fs.writeFileSync(temporary, JSON.stringify({ version: VERSION, ...succession }), { mode: 0o600 });
       fs.renameSync(temporary, this.#file);
     } catch (error) {
-      fs.rmSync(temporary, { force: true });
       this.#log.warn({ file: this.#file, reason: (error as Error).message }, 'cannot write down who has the pool');
     }
   }

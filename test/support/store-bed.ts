@@ -1,0 +1,237 @@
+/**
+ * Store processes and one keeper on one folder, as the pods of a node have them, for tests of hand-overs: stores named by
+ * their pods come, go and are killed, and a verified load runs on a device meanwhile. `cleanUp` leaves no process, device
+ * or folder behind.
+ */
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { clearLoopDevice, listLoopDevices } from '../../src/linux/loop-device.ts';
+import { StoreClient } from '../../src/store/client.ts';
+import { eventually } from './eventually.ts';
+
+const MAIN = path.join(import.meta.dirname, '../../src/main.ts');
+const START_LIMIT_MS = 30_000;
+const COMMAND_LIMIT_MS = 30_000;
+const END_LIMIT_MS = 40_000;
+const DEVICE_LIMIT_MS = 5_000;
+
+export interface StoreProcessOptions {
+  /** Null: outside a pod. */
+  readonly pod: string | null;
+  readonly flags?: readonly string[];
+  /** Not the bed's own socket. */
+  readonly endpoint?: string;
+}
+
+/** A process of the program, with its log. */
+export class BedProcess {
+  readonly child: ChildProcess;
+  log = '';
+
+  constructor(role: string, flags: readonly string[]) {
+    // jest's own flags are no business of the programs under test.
+    const { NODE_OPTIONS: _nodeOptions, ...environment } = process.env;
+    this.child = spawn(process.execPath, [MAIN, role, ...flags, '--log-level', 'debug'], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+      env: environment,
+    });
+    this.child.stderr?.on('data', (data: Buffer) => {
+      this.log += data.toString();
+      this.child.emit('log');
+    });
+  }
+
+  get hasEnded(): boolean {
+    return this.child.exitCode !== null || this.child.signalCode !== null;
+  }
+
+  /** How often it has said this. */
+  said(words: string): number {
+    return this.log.split(words).length - 1;
+  }
+
+  /** Resolves as soon as it has said this so often, without a pause between its saying and this. */
+  async says(words: string, options: { readonly times?: number; readonly limitMs?: number } = {}): Promise<void> {
+    const limit = AbortSignal.timeout(options.limitMs ?? START_LIMIT_MS);
+    while (this.said(words) < (options.times ?? 1)) {
+      if (this.hasEnded) throw new Error(`it ended and never said "${words}":\n${this.log}`);
+      try {
+        await once(this.child, 'log', { signal: limit });
+      } catch (cause) {
+        throw new Error(`it does not say "${words}":\n${this.log}`, { cause });
+      }
+    }
+  }
+
+  signal(name: NodeJS.Signals): void {
+    if (!this.hasEnded) this.child.kill(name);
+  }
+
+  /** Resolves with how it ended: "status 0", "SIGKILL". */
+  async ended(): Promise<string> {
+    if (!this.hasEnded) await once(this.child, 'exit', { signal: AbortSignal.timeout(END_LIMIT_MS) });
+    return this.child.signalCode ?? `status ${this.child.exitCode}`;
+  }
+
+  async kill(): Promise<void> {
+    this.signal('SIGKILL');
+    await this.ended();
+  }
+}
+
+/** fio, which writes and verifies what it wrote until it is stopped. */
+export class Load {
+  readonly #child: ChildProcess;
+  #errors = '';
+
+  constructor(devicePath: string, options: { readonly folder: string; readonly sizeBytes: number; readonly flags?: readonly string[] }) {
+    const parameters = [
+      '--name=load',
+      `--filename=${devicePath}`,
+      `--size=${options.sizeBytes}`,
+      '--rw=randrw',
+      '--bsrange=4k-64k',
+      '--ba=4k',
+      '--iodepth=8',
+      '--ioengine=io_uring',
+      '--direct=1',
+      '--verify=crc32c',
+      '--verify_fatal=1',
+      '--verify_backlog=128',
+      '--verify_state_save=0',
+      '--fsync=256',
+      '--randrepeat=0',
+      '--time_based',
+      '--runtime=600',
+      '--rate_iops=2000,2000',
+      `--aux-path=${options.folder}`,
+      '--output-format=terse',
+      ...(options.flags ?? []),
+    ];
+    this.#child = spawn('fio', parameters, { stdio: ['ignore', 'ignore', 'pipe'], cwd: options.folder });
+    this.#child.stderr?.on('data', (data: Buffer) => (this.#errors += data.toString()));
+  }
+
+  /** It has met no error so far. */
+  get isRunning(): boolean {
+    return this.#child.exitCode === null && this.#child.signalCode === null;
+  }
+
+  get errors(): string {
+    return this.#errors;
+  }
+
+  /** Ends it in order; answers what it had to complain of. */
+  async stop(): Promise<string> {
+    if (!this.isRunning) return `it ended by itself: ${this.#errors}`;
+    this.#child.kill('SIGINT');
+    await once(this.#child, 'exit', { signal: AbortSignal.timeout(END_LIMIT_MS) });
+    // Being stopped is no complaint.
+    return this.#errors
+      .split('\n')
+      .filter((line) => line !== '' && !line.includes('terminating on signal'))
+      .join('\n');
+  }
+
+  kill(): void {
+    this.#child.kill('SIGKILL');
+  }
+}
+
+export class StoreBed {
+  readonly folder = fs.mkdtempSync(path.join(os.tmpdir(), 'chunkstore-stores-'));
+  readonly endpoint = `unix://${this.folder}/run/store.sock`;
+  readonly keeperSocket = path.join(this.folder, 'run/keeper.sock');
+  readonly client = new StoreClient({ target: this.endpoint, timeoutMs: 5_000 });
+  readonly #processes: BedProcess[] = [];
+  readonly #loads: Load[] = [];
+  #poolId = '';
+
+  async startKeeper(): Promise<BedProcess> {
+    const keeper = new BedProcess('keeper', ['--socket', this.keeperSocket]);
+    this.#processes.push(keeper);
+    await keeper.says('"ready"');
+    return keeper;
+  }
+
+  /** Starts a store, and does not wait for it. */
+  spawnStore(options: StoreProcessOptions): BedProcess {
+    const store = new BedProcess('store', [
+      ...['--pool', path.join(this.folder, 'pool'), '--size', '512MiB', '--endpoint', options.endpoint ?? this.endpoint],
+      ...['--keeper', this.keeperSocket, '--node', 'n1'],
+      ...(options.pod === null ? [] : ['--pod-uid', options.pod]),
+      ...(options.flags ?? []),
+    ]);
+    this.#processes.push(store);
+    return store;
+  }
+
+  async startStore(options: StoreProcessOptions): Promise<BedProcess> {
+    const store = this.spawnStore(options);
+    await store.says('"ready"');
+    this.#poolId = (await this.client.getPool()).id;
+    return store;
+  }
+
+  /** A new volume as a block device. */
+  async makeDevice(name: string, sizeBytes: number): Promise<string> {
+    await this.client.createVolume({ name, sizeBytes, source: null, attributes: {} });
+    return this.operate('attach', name, '--keeper', this.keeperSocket);
+  }
+
+  load(devicePath: string, sizeBytes: number, flags: readonly string[] = []): Load {
+    const load = new Load(devicePath, { folder: this.folder, sizeBytes, flags });
+    this.#loads.push(load);
+    return load;
+  }
+
+  /** Runs an operator command against whoever serves. */
+  operate(...words: readonly string[]): string {
+    const { NODE_OPTIONS: _nodeOptions, ...env } = process.env;
+    const parameters = [MAIN, ...words, '--endpoint', this.endpoint];
+    const { status, stdout, stderr } = spawnSync(process.execPath, parameters, { encoding: 'utf8', timeout: COMMAND_LIMIT_MS, env });
+    if (status !== 0) throw new Error(`${words.join(' ')}: ${stderr}`);
+    return stdout.trim();
+  }
+
+  /** Who has the pool and who had it, as it is written down. */
+  get succession(): { readonly holder: string | null; readonly promised: string | null; readonly past: readonly string[] } {
+    const name = fs.readdirSync(path.join(this.folder, 'run')).find((entry) => entry.endsWith('.succession'));
+    if (name === undefined) return { holder: null, promised: null, past: [] };
+    return JSON.parse(fs.readFileSync(path.join(this.folder, 'run', name), 'utf8')) as ReturnType<() => StoreBed['succession']>;
+  }
+
+  /** Somebody answers calls, also ones that need the disk. */
+  async untilServed(limitMs = 20_000): Promise<void> {
+    await eventually(
+      'a store serves',
+      () =>
+        this.client.getPool().then(
+          () => true,
+          () => false,
+        ),
+      limitMs,
+    );
+  }
+
+  async cleanUp(): Promise<void> {
+    for (const load of this.#loads) load.kill();
+    this.client.close();
+    // The devices first: while a store serves, they go in order.
+    await this.#clearDevices();
+    for (const bedProcess of this.#processes) await bedProcess.kill();
+    await this.#clearDevices();
+    fs.rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  async #clearDevices(): Promise<void> {
+    if (this.#poolId === '') return;
+    for (const { path: devicePath, fileName } of await listLoopDevices({ timeoutMs: DEVICE_LIMIT_MS })) {
+      if (fileName.startsWith(`${this.#poolId}.`))
+        await clearLoopDevice(devicePath, { fileName, timeoutMs: DEVICE_LIMIT_MS, evenInUse: true });
+    }
+  }
+}
