@@ -157,6 +157,8 @@ export class Transport {
     });
     const headTimer = setTimeout(() => outgoing.destroy(new Error(`no answer within ${request.timeoutMs} ms`)), request.timeoutMs);
     outgoing.on('socket', (socket) => {
+      // Else a watch on a machine that was cut off would look alive until it is idle for too long.
+      socket.setKeepAlive(true, KEEP_ALIVE_MS);
       if (!socket.connecting) maybeSent = true;
       else socket.once(this.#tls ? 'secureConnect' : 'connect', () => (maybeSent = true));
     });
