@@ -16,6 +16,7 @@ import { CertificateSigner } from '../k8s/certificates/signer.ts';
 import { createKubernetesClient, type KubernetesClient } from '../k8s/client.ts';
 import { EventRecorder } from '../k8s/events.ts';
 import { LeaderElection } from '../k8s/leader.ts';
+import { collectOrphans } from '../k8s/orphans.ts';
 import { PoolMonitor } from '../k8s/pool-monitor.ts';
 import { DRIVER_NAME, leases, persistentVolumeClaims } from '../k8s/resources.ts';
 import { RevertReconciler } from '../k8s/reverts/reconciler.ts';
@@ -176,8 +177,9 @@ async function lead(cluster: Cluster, signal: AbortSignal): Promise<void> {
     reverts,
   ];
   reverts.start();
+  const collecting = collectOrphans({ api, stores: () => directory.known(), clock: systemClock, logger: log }, signal);
   await aborted(signal);
-  await Promise.all(workers.map((worker) => worker.stop()));
+  await Promise.all([collecting, ...workers.map((worker) => worker.stop())]);
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

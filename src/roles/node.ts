@@ -28,6 +28,7 @@ import { ARENA_COUNTS } from '../store/memory-layout.ts';
 import { NodeSessionClient } from '../store/node-session-client.ts';
 import { StoreError } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
+import { createMetrics, type CallObserver } from '../util/metrics.ts';
 import { withinTime } from '../util/time-limit.ts';
 import { topologyValue } from '../util/topology.ts';
 import { VERSION } from '../version.ts';
@@ -54,7 +55,8 @@ export async function startNode(config: Config, log: Logger, control: RoleProces
   // Before anything that could wait for a file system which a predecessor has left frozen.
   const upkeep = await NodeUpkeep.start({ notes, devices, store, log });
   const mounter = new SystemMounter();
-  const server = makeServer(flags, { devices, mounter, store, log });
+  const metrics = createMetrics({ role: 'node', version: VERSION });
+  const server = makeServer(flags, { devices, mounter, store, observe: metrics.observeCall, log });
   const cut = new NodeCut({ devicePathOf: (id) => devices.find(id), mounts: () => mounter.list(), freezer: programOf('freezer'), notes });
   const session = new NodeSessionClient({
     node: flags.text('node'),
@@ -68,6 +70,7 @@ export async function startNode(config: Config, log: Logger, control: RoleProces
   const http = await startHttpIfAsked(flags.optionalText('http'), {
     live: () => Promise.all([checkCsiServer(flags.text('endpoint'), { timeoutMs: HEALTH_LIMIT_MS }), registration?.checkSocket()]),
     ready: () => Promise.all([withinTime(store.getPool(), { timeoutMs: HEALTH_LIMIT_MS, what: 'the store' }), registration?.check()]),
+    metrics: () => metrics.text(),
     log,
   });
   return {
@@ -93,9 +96,15 @@ export async function startNode(config: Config, log: Logger, control: RoleProces
 
 function makeServer(
   flags: Flags,
-  parts: { readonly devices: LoopDevices; readonly mounter: SystemMounter; readonly store: StoreClient; readonly log: Logger },
+  parts: {
+    readonly devices: LoopDevices;
+    readonly mounter: SystemMounter;
+    readonly store: StoreClient;
+    readonly observe: CallObserver;
+    readonly log: Logger;
+  },
 ): CsiServer {
-  const { devices, mounter, store, log } = parts;
+  const { devices, mounter, store, observe, log } = parts;
   const node = flags.text('node');
   const service = createNode({
     devices: nodeDevices(devices),
@@ -110,6 +119,7 @@ function makeServer(
     log,
     newRequestId: randomUUID,
     nowMs: Date.now,
+    observe,
   });
 }
 
