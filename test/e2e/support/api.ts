@@ -61,6 +61,8 @@ const paths: Readonly<Record<string, readonly [groupVersion: string, plural: str
   ClusterRole: ['apis/rbac.authorization.k8s.io/v1', 'clusterroles', 'cluster'],
   ClusterRoleBinding: ['apis/rbac.authorization.k8s.io/v1', 'clusterrolebindings', 'cluster'],
   CertificateSigningRequest: ['apis/certificates.k8s.io/v1', 'certificatesigningrequests', 'cluster'],
+  ValidatingAdmissionPolicy: ['apis/admissionregistration.k8s.io/v1', 'validatingadmissionpolicies', 'cluster'],
+  ValidatingAdmissionPolicyBinding: ['apis/admissionregistration.k8s.io/v1', 'validatingadmissionpolicybindings', 'cluster'],
   CustomResourceDefinition: ['apis/apiextensions.k8s.io/v1', 'customresourcedefinitions', 'cluster'],
   CSIDriver: ['apis/storage.k8s.io/v1', 'csidrivers', 'cluster'],
   CSINode: ['apis/storage.k8s.io/v1', 'csinodes', 'cluster'],

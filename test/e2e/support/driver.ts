@@ -74,6 +74,21 @@ export class Driver {
     await this.#kube.until('the driver is ready', probe, { timeoutMs: options.timeoutMs ?? readyLimitMs, namespaces: [this.namespace] });
   }
 
+  /** The controller that leads, by its Lease, or led last; and since when. */
+  async leader(): Promise<{ readonly pod: string; readonly since: string }> {
+    const lease = await this.#kube.get({ kind: 'Lease', name: `${this.#settings.release}-controller`, namespace: this.namespace });
+    return { pod: lease['spec'].holderIdentity, since: lease['spec'].acquireTime };
+  }
+
+  /** Kills the process of the controller that leads, and waits until one leads again, it or another. Only on our own cluster. */
+  async killLeader(): Promise<void> {
+    const { pod: name, since } = await this.leader();
+    const pod = await this.#kube.get({ kind: 'Pod', name, namespace: this.namespace });
+    await this.#ownCluster().killContainer(pod['spec'].nodeName, containerOf(pod, 'controller')?.['containerID']);
+    const probe = async () => (await this.leader()).since !== since || 'nobody has taken the lease yet';
+    await this.#kube.until('a controller leads again', probe, { timeoutMs: readyLimitMs, namespaces: [this.namespace] });
+  }
+
   /** Kills the process of a role and returns at once. Only on the tests' own cluster. */
   async kill(role: Role, options: { readonly node?: string; readonly signal?: 'SIGKILL' | 'SIGTERM' } = {}): Promise<void> {
     const pod = await this.pod(role, options.node);
