@@ -57,6 +57,8 @@ export class AuthorityKeeper {
   readonly #onProblem: (problem: string | null) => void;
   readonly #informers: readonly Informer<Secret | ConfigMap>[];
   readonly #recurring: Recurring;
+  /** Somebody was told of a problem, and not yet that it is over. */
+  #told = false;
 
   constructor(options: AuthorityOptions) {
     const { api, clock, log, onProblem } = options;
@@ -75,14 +77,18 @@ export class AuthorityKeeper {
 
   async #run(clock: Clock): Promise<number> {
     const untilMs = await this.#steps.run();
-    if (this.#problem.solved()) this.#onProblem(null);
+    this.#problem.solved();
+    if (this.#told) this.#onProblem(null);
+    this.#told = false;
     return Math.min(untilMs - clock.nowMs(), LONGEST_PAUSE_MS);
   }
 
   #failed(error: unknown): void {
-    // The rest passes by itself: the API is away, or another replica was faster.
-    const needsPerson = error instanceof StoreError && error.code === 'failed-precondition';
-    if (this.#problem.found(error) && needsPerson) this.#onProblem(error.message);
+    if (!this.#problem.found(error)) return;
+    // The rest passes by itself, for instance when the API is back.
+    if (!(error instanceof StoreError && error.code === 'failed-precondition')) return;
+    this.#told = true;
+    this.#onProblem(error.message);
   }
 }
 
@@ -102,7 +108,7 @@ export class AuthoritySteps {
   /** Goes on until there is nothing more to do for now. Answers the time at which there will be. */
   async run(): Promise<number> {
     for (let steps = 0; steps < MOST_STEPS; steps++) {
-      const untilMs = await this.#step();
+      const untilMs = await this.#step().catch(nullIfOvertaken);
       if (untilMs !== null) return untilMs;
     }
     throw new StoreError('busy', 'the certificate authorities change again and again; is another controller of the same release leading?');
@@ -147,13 +153,8 @@ export class AuthoritySteps {
   async #create(): Promise<void> {
     const { api, log } = this.#options;
     const data = encodeAuthorities({ current: this.#newAuthority(), next: null, previous: null });
-    try {
-      await api.create(secrets, { metadata: { ...this.secretKey, labels: this.#labels() }, type: 'Opaque', data });
-      log.info({ secret: this.secretKey.name }, 'certificate authority made');
-    } catch (error) {
-      // Another replica was first: there is one, and that is all that is wanted.
-      if (!(error instanceof StoreError && error.code === 'already-exists')) throw error;
-    }
+    await api.create(secrets, { metadata: { ...this.secretKey, labels: this.#labels() }, type: 'Opaque', data });
+    log.info({ secret: this.secretKey.name }, 'certificate authority made');
   }
 
   async #replace(secret: Secret, state: AuthorityState): Promise<void> {
@@ -180,4 +181,10 @@ export class AuthoritySteps {
   #labels(): Readonly<Record<string, string>> {
     return { 'app.kubernetes.io/name': 'chunkstore', 'app.kubernetes.io/instance': this.#options.release };
   }
+}
+
+/** Another replica, or a person, was faster: what is there now is looked at anew. */
+function nullIfOvertaken(error: unknown): null {
+  if (error instanceof StoreError && ['busy', 'already-exists', 'not-found'].includes(error.code)) return null;
+  throw error;
 }

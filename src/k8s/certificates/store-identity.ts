@@ -26,11 +26,11 @@ import { generateKey, isIssuedByOneOf, keyToPem, parseCertificates, publicKeyInf
 
 const RETRY_MS = { first: 1_000, most: 60_000 };
 /** Between looks at a request: a tenth of the time that it has been waiting, within these bounds. */
-const POLL_MS = { least: 1_000, most: 10_000 };
+const POLL_MS = { least: 200, most: 10_000 };
 /** From then on the wait is a problem worth telling. */
 const LONG_WAIT_MS = 30_000;
-/** Between one request and the next, so that a refusal, or a bundle that comes late, makes no flood of them. */
-const BETWEEN_REQUESTS_MS = 30_000;
+/** Between one request and the next, so that neither a bundle that comes late nor a refusal makes a flood of them. */
+const BETWEEN_REQUESTS_MS = { afterGrant: 5_000, afterRefusal: 30_000 };
 
 interface PendingRequest {
   readonly name: string;
@@ -119,11 +119,11 @@ export class StoreIdentity implements TlsIdentity {
     const certificate = await this.#ask(this.#pending);
     if (certificate === null) return this.#untilNextLook(this.#pending);
     this.#own = { certificate, key: this.#pending.key };
-    this.#endRequest();
+    this.#endRequest({ pauseMs: BETWEEN_REQUESTS_MS.afterGrant });
     this.#tell();
     this.#problem.solved();
     this.#log.info({ until: new X509Certificate(certificate).validToDate.toISOString() }, 'this store has a new certificate');
-    return this.#needsCertificate() ? BETWEEN_REQUESTS_MS : this.#untilRenewal();
+    return this.#needsCertificate() ? BETWEEN_REQUESTS_MS.afterGrant : this.#untilRenewal();
   }
 
   /** A bundle that is away or damaged changes nothing: the controller that leads repairs it. */
@@ -182,7 +182,7 @@ export class StoreIdentity implements TlsIdentity {
     if (!pending.created) await this.#create(pending);
     const request = await this.#api.get(certificateSigningRequests, { name: pending.name });
     if (request === null) {
-      this.#endRequest();
+      this.#endRequest({ pauseMs: BETWEEN_REQUESTS_MS.afterRefusal });
       throw new StoreError(
         'unavailable',
         `the CertificateSigningRequest ${pending.name} is gone before it was answered; another will be made`,
@@ -190,7 +190,7 @@ export class StoreIdentity implements TlsIdentity {
     }
     const refusal = request.status?.conditions?.find(({ type }) => type === 'Denied' || type === 'Failed');
     if (refusal !== undefined) {
-      this.#endRequest();
+      this.#endRequest({ pauseMs: BETWEEN_REQUESTS_MS.afterRefusal });
       throw new StoreError(
         'failed-precondition',
         `the CertificateSigningRequest of this store was refused (${refusal.reason ?? refusal.type}): ${refusal.message ?? 'no reason given'}`,
@@ -227,16 +227,16 @@ export class StoreIdentity implements TlsIdentity {
       // Not readable: it does not fit.
     }
     if (fits) return pem;
-    this.#endRequest();
+    this.#endRequest({ pauseMs: BETWEEN_REQUESTS_MS.afterRefusal });
     throw new StoreError(
       'failed-precondition',
       `the certificate in ${pending.name} is not what this store asked for; another will be asked for`,
     );
   }
 
-  #endRequest(): void {
+  #endRequest({ pauseMs }: { readonly pauseMs: number }): void {
     this.#pending = null;
-    this.#nextRequestMs = this.#clock.nowMs() + BETWEEN_REQUESTS_MS;
+    this.#nextRequestMs = this.#clock.nowMs() + pauseMs;
   }
 
   #untilNextLook(pending: PendingRequest): number {

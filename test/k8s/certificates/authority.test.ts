@@ -166,7 +166,7 @@ describe('a crash or a lost answer at any call', () => {
     const right = published();
     expect(cluster.bundle()).toHaveLength(2);
     held.release();
-    await expect(slow).rejects.toMatchObject({ code: 'busy' });
+    await slow;
     expect(published()).toBe(right);
   });
 });
