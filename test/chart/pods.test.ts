@@ -31,7 +31,7 @@ describeIf(hasHelm())("the chart's pods", () => {
     expect(writable.map(({ where }) => where)).toEqual([]);
   });
 
-  test('only the programs that need it are privileged; the others have no capability at all', () => {
+  test('only the programs that need it are privileged; the others have no capability, the keeper one', () => {
     for (const { workload: parent, container } of containersOf(all())) {
       const { privileged = false, capabilities, allowPrivilegeEscalation } = container.securityContext ?? {};
       const is = { name: container.name, privileged, drop: capabilities?.drop, add: capabilities?.add, allowPrivilegeEscalation };
@@ -40,7 +40,8 @@ describeIf(hasHelm())("the chart's pods", () => {
         name: container.name,
         privileged: needed,
         drop: needed ? undefined : ['ALL'],
-        add: undefined,
+        // With it the kernel does not make the keeper wait for volumes when memory is short.
+        add: container.name === 'keeper' ? ['SYS_RESOURCE'] : undefined,
         allowPrivilegeEscalation: needed ? undefined : false,
       });
     }
