@@ -19,6 +19,7 @@ import { Driver } from './driver.ts';
 import { Kube } from './kube.ts';
 import { publishSettings, type Settings } from './settings.ts';
 import { OwnCluster } from './cluster.ts';
+import { takeRunLock } from './run-lock.ts';
 
 const repository = join(import.meta.dirname, '../../..');
 const clusterProgram = join(repository, 'test/e2e/cluster/cluster');
@@ -32,6 +33,7 @@ const minuteMs = 60 * secondMs;
 const buildLimitMs = 40 * minuteMs;
 const imageLimitMs = 20 * minuteMs;
 const upLimitMs = 5 * minuteMs;
+const otherRunLimitMs = 30 * minuteMs;
 
 /** What the teardown has to end; in the same process. */
 export interface Started {
@@ -40,6 +42,7 @@ export interface Started {
   readonly ownsCluster: boolean;
   readonly ownsRelease: boolean;
   readonly folder: string;
+  readonly endRun: () => void;
 }
 
 declare global {
@@ -71,10 +74,12 @@ export default async function setUp(): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'e2e-'));
   const ownsCluster = foreign === undefined && !(await isUp());
   let proxy: ChildProcess | null = null;
+  let endRun = () => {};
   try {
     await step('programs', () => run(clusterProgram, ['build'], { timeoutMs: buildLimitMs, shown: true }));
     const helm = (await run(clusterProgram, ['path', 'helm'], { timeoutMs: minuteMs })).trim();
     if (ownsCluster) await step('cluster', () => run(clusterProgram, ['up', '2'], { timeoutMs: upLimitMs, shown: true }));
+    if (foreign === undefined) endRun = await takeRunLock(join(clusterFolder, 'run.lock'), { timeoutMs: otherRunLimitMs });
     await buildImages(foreign !== undefined);
     await step('chart', () =>
       run(helm, ['package', join(repository, 'charts/chunkstore'), '--destination', folder], { timeoutMs: minuteMs }),
@@ -93,9 +98,10 @@ export default async function setUp(): Promise<void> {
     };
     const ownsRelease = process.env['E2E_INSTALL'] !== '0' && (await step('driver', () => installDriver(settings)));
     publishSettings(settings);
-    globalThis.chunkstoreE2e = { settings, proxy, ownsCluster, ownsRelease, folder };
+    globalThis.chunkstoreE2e = { settings, proxy, ownsCluster, ownsRelease, folder, endRun };
   } catch (error) {
     proxy?.kill();
+    endRun();
     if (ownsCluster && !isKept()) await runAny(clusterProgram, ['down'], { timeoutMs: upLimitMs, shown: true });
     rmSync(folder, { recursive: true, force: true });
     throw error;

@@ -12,7 +12,7 @@ const downLimitMs = 5 * 60_000;
 export default async function tearDown(): Promise<void> {
   const started = globalThis.chunkstoreE2e;
   if (started === undefined) return;
-  const { settings, proxy, ownsCluster, ownsRelease, folder } = started;
+  const { settings, proxy, ownsCluster, ownsRelease, folder, endRun } = started;
   const table = new Timings(settings.artifacts).table();
   if (table.length > 0) process.stderr.write(`\ntimes (also in ${join(settings.artifacts, 'times.jsonl')}):\n${table.join('\n')}\n`);
 
@@ -27,6 +27,7 @@ export default async function tearDown(): Promise<void> {
     }
   } finally {
     proxy?.kill();
+    endRun();
     rmSync(folder, { recursive: true, force: true });
   }
 }

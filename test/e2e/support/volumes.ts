@@ -16,20 +16,24 @@ export interface KnownData {
 
 const mebibyte = 1024 * 1024;
 const transferLimitMs = 180_000;
+/** A reader's error is an error of the whole, or a short read would look like wrong data. */
+const shell = ['bash', '-eo', 'pipefail', '-c'];
 
 /** Writes it and waits until it is on the disk. */
 export async function writeKnown(kube: Kube, where: PodPlace, data: KnownData): Promise<void> {
-  const script = `openssl enc -aes-128-ctr -K "$1" -iv ${zeroVector} </dev/zero 2>/dev/null | head -c "$2" |
+  // The end of head ends openssl by a signal, which is no failure.
+  const script = `(openssl enc -aes-128-ctr -K "$1" -iv ${zeroVector} </dev/zero 2>/dev/null || true) | head -c "$2" |
     dd of="$3" bs=64K seek="$4" oflag=seek_bytes iflag=fullblock conv=fsync,notrunc status=none`;
   const parameters = [keyOf(data.seed).toString('hex'), String(data.sizeBytes), data.path, String(data.offsetBytes ?? 0)];
-  await kube.exec(where, ['sh', '-ec', script, 'sh', ...parameters], { timeoutMs: transferLimitMs });
+  await kube.exec(where, [...shell, script, 'sh', ...parameters], { timeoutMs: transferLimitMs });
 }
 
-/** Fails, naming path and seed, when it is not there exactly so. */
+/** Fails, naming path and seed, when it is not there exactly so. It is read from the volume, not from the node's cache. */
 export async function verifyKnown(kube: Kube, where: PodPlace, data: KnownData): Promise<void> {
-  const script = 'dd if="$1" bs=64K skip="$2" count="$3" iflag=skip_bytes,count_bytes status=none | sha256sum';
+  const script =
+    'dd if="$1" iflag=nocache count=0 status=none; dd if="$1" bs=64K skip="$2" count="$3" iflag=skip_bytes,count_bytes status=none | sha256sum';
   const parameters = [data.path, String(data.offsetBytes ?? 0), String(data.sizeBytes)];
-  const output = await kube.exec(where, ['sh', '-ec', script, 'sh', ...parameters], { timeoutMs: transferLimitMs });
+  const output = await kube.exec(where, [...shell, script, 'sh', ...parameters], { timeoutMs: transferLimitMs });
   const found = output.split(' ')[0];
   const expected = digestOf(data);
   if (found !== expected) {
