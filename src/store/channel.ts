@@ -16,6 +16,7 @@ import {
 } from '@grpc/grpc-js';
 import { StoreError } from '../util/errors.ts';
 import type { TlsIdentity } from '../util/tls-identity.ts';
+import { contextOptionsOf } from './tls-context.ts';
 
 /** How a client shows who it is, and whom it expects. */
 export interface ChannelTls {
@@ -125,9 +126,7 @@ function credentialsOf({ identity, serverName }: ChannelTls): ChannelCredentials
   if (material === null) {
     throw new StoreError('unavailable', 'this process has no certificate yet to call a store with; it is being made');
   }
-  const { certificate, key, bundle } = material;
-  const context = createSecureContext({ cert: certificate, key, ca: bundle, minVersion: 'TLSv1.3' });
-  return grpcCredentials.createFromSecureContext(context, {
+  return grpcCredentials.createFromSecureContext(createSecureContext(contextOptionsOf(material)), {
     checkServerIdentity: (_host, peer) => {
       const name = new X509Certificate(peer.raw).subjectAltName;
       if (name === `DNS:${serverName}`) return undefined;

@@ -7,7 +7,7 @@
  * began with, until the peer's certificate expires or its authority is believed no more. Sessions cannot be resumed,
  * because a resumed one would pass without its certificate being looked at again.
  */
-import { constants, X509Certificate } from 'node:crypto';
+import type { X509Certificate } from 'node:crypto';
 import type { AddressInfo, Socket } from 'node:net';
 import { createServer, type TLSSocket, type Server as TlsServer } from 'node:tls';
 import { ServerCredentials, type Server as GrpcServer } from '@grpc/grpc-js';
@@ -15,6 +15,7 @@ import { systemClock } from '../util/clock.ts';
 import { StoreError } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
 import type { TlsIdentity, TlsMaterial } from '../util/tls-identity.ts';
+import { contextOptionsOf, isBelieved } from './tls-context.ts';
 
 export interface TlsListenerLimits {
   /** Until a peer has shown who it is. */
@@ -72,7 +73,7 @@ export class TlsListener {
     this.#refusals = new RefusalLog({ log, intervalMs: this.#limits.logIntervalMs });
     this.#material = identity.current();
     this.#server = createServer({
-      ...contextOf(this.#material),
+      ...contextOptionsOf(this.#material),
       requestCert: true,
       rejectUnauthorized: true,
       ALPNProtocols: ['h2'],
@@ -167,34 +168,18 @@ export class TlsListener {
     const material = this.#identity.current();
     if (material === null) return;
     try {
-      this.#server.setSecureContext(contextOf(material));
+      this.#server.setSecureContext(contextOptionsOf(material));
     } catch (error) {
       this.#log.error({ err: error }, 'a new certificate cannot be used; the former one stays');
       return;
     }
     this.#material = material;
-    const authorities = certificatesOf(material.bundle);
     for (const [socket, certificate] of this.#peers) {
-      if (authorities.some((authority) => certificate.checkIssued(authority) && certificate.verify(authority.publicKey))) continue;
+      if (isBelieved(certificate, material)) continue;
       this.#refusals.add(socket.remoteAddress, 'its authority is believed no more');
       socket.destroy();
     }
   }
-}
-
-/** All that a context needs, each time: what is left out would be set back to its default. */
-function contextOf(material: TlsMaterial | null) {
-  const { certificate, key, bundle } = material ?? {};
-  return {
-    ...(material !== null && { cert: certificate, key, ca: bundle }),
-    minVersion: 'TLSv1.3' as const,
-    // With neither tickets nor a cache of sessions, nothing can be resumed.
-    secureOptions: constants.SSL_OP_NO_TICKET,
-  };
-}
-
-function certificatesOf(bundle: string): readonly X509Certificate[] {
-  return (bundle.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []).map((block) => new X509Certificate(block));
 }
 
 /** The same for a connection and for the TLS layer on it. */

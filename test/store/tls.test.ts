@@ -4,6 +4,7 @@ import net from 'node:net';
 import tls from 'node:tls';
 import type { Server } from '@grpc/grpc-js';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { closeServer } from '../../src/roles/listen.ts';
 import { StoreClient } from '../../src/store/client.ts';
 import type { StoreCalls } from '../../src/store/messages.ts';
 import { createControllerServer, type StoreHandlers } from '../../src/store/server.ts';
@@ -299,8 +300,10 @@ describe('certificates change while calls run', () => {
   });
 
   test('a certificate that cannot be used changes nothing', async () => {
-    const { bundle } = storeMaterial();
+    const { bundle, ...own } = storeMaterial();
     serverIdentity.set({ certificate: 'no certificate', key: 'no key', bundle });
+    // With no authority at all, Node would take those of the web.
+    serverIdentity.set({ ...own, bundle: '' });
     await expect(clientWith(controllerMaterial()).getPool()).resolves.toMatchObject({ id: POOL });
     expect(JSON.stringify(logged)).not.toContain('no key');
   });
@@ -378,6 +381,29 @@ describe('a client whose store is away', () => {
     });
     await eventually('the store answers', () => answers(client));
   });
+});
+
+test('an end in order lets the call under way end, and takes no more', async () => {
+  const client = clientWith(controllerMaterial());
+  const call = client.getVolume('v');
+  await eventually('the call is served', () => service.waiting === 1);
+  const { port } = listener;
+  listener.close();
+  const ended = closeServer(server, { timeoutMs: 20_000 });
+  await expect(clientWith(controllerMaterial(), { port }).getPool()).rejects.toEqual(refused);
+  service.answerLookups();
+  await expect(call).resolves.toMatchObject({ name: 'slow' });
+  await ended;
+});
+
+test('a client that is closed lets the call under way end, and makes no more', async () => {
+  const client = clientWith(controllerMaterial());
+  const call = client.getVolume('v');
+  await eventually('the call is served', () => service.waiting === 1);
+  client.close();
+  await expect(client.getPool()).rejects.toEqual(refused);
+  service.answerLookups();
+  await expect(call).resolves.toMatchObject({ name: 'slow' });
 });
 
 test('an address that is taken is an error', async () => {
