@@ -3,6 +3,8 @@
  * ppoll(2) for all of them waits on one thread of libuv's pool, for as long as anything is watched; Node's timers,
  * signals and streams go on meanwhile.
  *
+ * The end of a process waits for libuv's threads, so `process.exit` wakes the one that waits here.
+ *
  * Invariant: `#round` is the promise of the loop while it runs, and the loop runs while something is watched.
  */
 import { assert } from '../util/assert.ts';
@@ -28,6 +30,11 @@ export class Poller {
   #loop: Promise<void> | null = null;
   #failure: Error | null = null;
   #closed = false;
+  readonly #atExit = (): void => signalEvent(this.#wake);
+
+  constructor() {
+    process.on('exit', this.#atExit);
+  }
 
   /** Calls `ready` whenever the descriptor can be read or its other side is gone, until stopped; `ready` reads all there is, or
    * it is called again. It must not throw. */
@@ -55,6 +62,7 @@ export class Poller {
     this.#watches.clear();
     signalEvent(this.#wake);
     await this.#loop;
+    process.off('exit', this.#atExit);
     closeDescriptor(this.#wake);
   }
 
