@@ -67,7 +67,13 @@ export class ClusterStore {
     });
     const publisher = new PoolPublisher({
       api: this.#api,
-      pool: { id: store.poolId, phase, problems: () => problemsOf(store), figures: () => store.look(), fence: store.fence },
+      pool: {
+        id: store.poolId,
+        phase,
+        problems: () => problemsOf(store, this.#identity.problem()),
+        figures: () => store.look(),
+        fence: store.fence,
+      },
       node: flags.text('node'),
       version: VERSION,
       clock: systemClock,
@@ -88,7 +94,7 @@ export class ClusterStore {
   }
 }
 
-function problemsOf(store: RunningStore): readonly PoolProblem[] {
+function problemsOf(store: RunningStore, certificate: string | null): readonly PoolProblem[] {
   const failure = store.failure();
   const problems: PoolProblem[] = [];
   if (failure !== null) problems.push({ reason: 'DiskFailed', message: `the pool can only be read: ${failure}` });
@@ -96,5 +102,6 @@ function problemsOf(store: RunningStore): readonly PoolProblem[] {
     const message = 'no keeper has the descriptors of the volumes: should the store die now, their I/O fails. Look at the keeper pod';
     problems.push({ reason: 'KeeperAway', message });
   }
+  if (certificate !== null) problems.push({ reason: 'NoCertificate', message: `the controller cannot reach this store: ${certificate}` });
   return problems;
 }
