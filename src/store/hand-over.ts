@@ -122,9 +122,9 @@ export class HandOver {
     const { store, succession, admission, log } = this.#ports;
     if (!(await this.#keeperHoldsAll()))
       throw new StoreError('unavailable', 'the keeper does not hold everything at the moment; ask again');
-    log.info({ successor }, 'handing the pool over');
     const before = performance.now();
     succession.write(afterPromise(succession.read(), successor));
+    log.info({ successor }, 'handing the pool over');
     admission.close();
     this.#ports.changed('begun');
     if (!(await admission.idle({ timeoutMs: this.#limits.callsMs }))) log.warn('calls under way are cut off by the hand-over');

@@ -85,9 +85,11 @@ export class BedProcess {
 /** fio, which writes and verifies what it wrote until it is stopped. */
 export class Load {
   readonly #child: ChildProcess;
+  readonly #devicePath: string;
   #errors = '';
 
   constructor(devicePath: string, options: { readonly folder: string; readonly sizeBytes: number; readonly flags?: readonly string[] }) {
+    this.#devicePath = devicePath;
     const parameters = [
       '--name=load',
       `--filename=${devicePath}`,
@@ -113,6 +115,12 @@ export class Load {
     ];
     this.#child = spawn('fio', parameters, { stdio: ['ignore', 'ignore', 'pipe'], cwd: options.folder });
     this.#child.stderr?.on('data', (data: Buffer) => (this.#errors += data.toString()));
+  }
+
+  /** Requests of the device that were answered, by whom ever. */
+  get completed(): number {
+    const fields = fs.readFileSync(`/sys/block/${path.basename(this.#devicePath)}/stat`, 'utf8').trim().split(/\s+/);
+    return Number(fields[0]) + Number(fields[4]);
   }
 
   /** It has met no error so far. */

@@ -1,0 +1,282 @@
+/**
+ * Hand-overs between real store processes with a real device under a verified load: planned ones, and those in which
+ * somebody is killed at one of the steps. I/O waits; it never fails, and never reads what was not written.
+ */
+import { afterEach, beforeEach, expect, test } from '@jest/globals';
+import { setTimeout as delay } from 'node:timers/promises';
+import { canUseFuse, canUseLoop, describeIf, hasPrograms } from '../support/capabilities.ts';
+import { eventually } from '../support/eventually.ts';
+import { SeededRandom } from '../support/seeded-random.ts';
+import { StoreBed, type BedProcess, type Load } from '../support/store-bed.ts';
+
+const MIB = 2 ** 20;
+const VOLUME_BYTES = 64 * MIB;
+const LIMIT_MS = 90_000;
+/** What a store says. */
+const ASKED = '"handing the pool over"';
+const HANDED_OVER = '"the pool is handed over"';
+const OPENING = '"state":"opening"';
+const OPEN = '"pool is open"';
+const SERVING = '"state":"serving"';
+const WAITING = '"state":"waiting"';
+const SUCCEEDED = '"the successor serves';
+/** How long a standby waits for others, and some more. */
+const TAKE_BACK_LIMIT_MS = 30_000;
+
+describeIf(
+  canUseFuse(),
+  canUseLoop(),
+  hasPrograms('fio'),
+)('hand-over', () => {
+  let bed: StoreBed;
+  let keeper: BedProcess;
+  let old: BedProcess;
+  let load: Load;
+  beforeEach(async () => {
+    bed = new StoreBed();
+    keeper = await bed.startKeeper();
+    old = await bed.startStore({ pod: 'old' });
+    const device = await bed.makeDevice('data', VOLUME_BYTES);
+    load = bed.load(device, VOLUME_BYTES);
+  }, LIMIT_MS);
+  afterEach(async () => {
+    await bed.cleanUp();
+  }, LIMIT_MS);
+
+  /** The load met no error up to here, and goes on being served; the pool is in order. */
+  async function expectAllIsWell(): Promise<void> {
+    await bed.untilServed();
+    const before = load.completed;
+    await eventually('the load goes on', () => load.completed > before + 500, 20_000);
+    expect(load.errors).toBe('');
+    expect(load.isRunning).toBe(true);
+    expect(await load.stop()).toBe('');
+    expect(await bed.client.check()).toMatchObject({ problems: [] });
+  }
+
+  test(
+    'ten times under load, and every former holder ends in order',
+    async () => {
+      let holder = old;
+      for (let round = 1; round <= 10; round++) {
+        const next = await bed.startStore({ pod: `pod-${round}` });
+        await holder.says(SUCCEEDED);
+        // It is a standby: alive, and serving nothing.
+        expect(holder.hasEnded).toBe(false);
+        holder.signal('SIGTERM');
+        expect(await holder.ended()).toBe('status 0');
+        // A call works at once with the new one.
+        await bed.client.createSnapshot({
+          name: `round-${round}`,
+          sourceVolumeId: (await bed.client.listVolumes())[0]!.id,
+          attributes: {},
+        });
+        holder = next;
+      }
+      expect(bed.succession).toMatchObject({ holder: 'pod-10', promised: null });
+      await expectAllIsWell();
+      holder.signal('SIGTERM');
+      expect(await holder.ended()).toBe('status 0');
+    },
+    LIMIT_MS * 2,
+  );
+
+  test(
+    'a successor that dies before it asks changes nothing',
+    async () => {
+      const next = bed.spawnStore({ pod: 'new' });
+      await delay(200);
+      await next.kill();
+      await expectAllIsWell();
+      expect(old.said(ASKED)).toBe(0);
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    'a successor that dies after it asked, and comes again, has the pool',
+    async () => {
+      const next = bed.spawnStore({ pod: 'new' });
+      await old.says(ASKED);
+      await next.kill();
+      const again = await bed.startStore({ pod: 'new' });
+      await expectAllIsWell();
+      expect(bed.succession).toMatchObject({ holder: 'new', past: ['old'] });
+      expect(again.said(SERVING)).toBe(1);
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    'a successor that dies after it took the pool, and comes again, has it',
+    async () => {
+      const next = bed.spawnStore({ pod: 'new' });
+      await next.says(OPENING);
+      await next.kill();
+      await bed.startStore({ pod: 'new' });
+      await expectAllIsWell();
+      expect(bed.succession.holder).toBe('new');
+      expect(old.said(SERVING)).toBe(1);
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    'the former holder takes over again when its successor dies for good, and is not asked by it again',
+    async () => {
+      const next = await bed.startStore({ pod: 'new' });
+      await old.says(SUCCEEDED);
+      await next.kill();
+      await old.says(SERVING, { times: 2, limitMs: TAKE_BACK_LIMIT_MS });
+      expect(bed.succession).toEqual(expect.objectContaining({ holder: 'old', past: ['new'] }));
+      const again = bed.spawnStore({ pod: 'new' });
+      await again.says(WAITING);
+      await delay(1000);
+      expect(old.said(ASKED)).toBe(1);
+      // A pod that is new does get it.
+      await bed.startStore({ pod: 'third' });
+      await expectAllIsWell();
+      // Standbys end at once.
+      for (const standby of [old, again]) {
+        standby.signal('SIGTERM');
+        expect(await standby.ended()).toBe('status 0');
+      }
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    'a holder that dies while it hands over is succeeded, and stands by when it comes again',
+    async () => {
+      const next = bed.spawnStore({ pod: 'new' });
+      await old.says(ASKED);
+      await old.kill();
+      const again = bed.spawnStore({ pod: 'old' });
+      await next.says(SERVING);
+      await again.says(WAITING);
+      await delay(500);
+      expect([next.said(ASKED), again.said(OPEN)]).toEqual([0, 0]);
+      await expectAllIsWell();
+      expect(bed.succession).toMatchObject({ holder: 'new', past: ['old'] });
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    'a holder that is told to end while it hands over does both',
+    async () => {
+      const next = bed.spawnStore({ pod: 'new' });
+      await old.says(ASKED);
+      old.signal('SIGTERM');
+      await next.says(SERVING);
+      expect(await old.ended()).toBe('status 0');
+      expect(old.said(HANDED_OVER)).toBe(1);
+      await expectAllIsWell();
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    'a holder that ends in order leaves the pool to whoever waits',
+    async () => {
+      const next = await bed.startStore({ pod: 'new' });
+      await old.says(SUCCEEDED);
+      next.signal('SIGTERM');
+      expect(await next.ended()).toBe('status 0');
+      // It had its turn, but nobody else is expected: no need to wait.
+      await old.says(SERVING, { times: 2, limitMs: 8_000 });
+      await expectAllIsWell();
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    'when both die in a hand-over, the successor has the pool',
+    async () => {
+      const next = bed.spawnStore({ pod: 'new' });
+      await old.says(ASKED);
+      await Promise.all([old.kill(), next.kill()]);
+      const again = [bed.spawnStore({ pod: 'old' }), bed.spawnStore({ pod: 'new' })] as const;
+      await again[1].says(SERVING);
+      await expectAllIsWell();
+      expect(again[0].said(OPEN)).toBe(0);
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    'two successors at once: each has its turn, and then it is over',
+    async () => {
+      const [one, other] = [bed.spawnStore({ pod: 'one' }), bed.spawnStore({ pod: 'other' })];
+      await eventually('both had their turn', () => one.said(SERVING) === 1 && other.said(SERVING) === 1, 30_000);
+      await delay(1500);
+      expect([one.said(ASKED) + other.said(ASKED), old.said(SERVING), one.said(SERVING), other.said(SERVING)]).toEqual([1, 1, 1, 1]);
+      await expectAllIsWell();
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    'the keeper dies in the middle: nothing is lost while one store lives',
+    async () => {
+      const next = bed.spawnStore({ pod: 'new' });
+      await old.says(ASKED);
+      await keeper.kill();
+      keeper = await bed.startKeeper();
+      await next.says(SERVING);
+      await expectAllIsWell();
+      // What the new keeper has is whole: the next store lives on it alone.
+      await next.kill();
+      const third = await bed.startStore({ pod: 'third' });
+      expect(third.said('"successor":true')).toBe(1);
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    'whoever dies when: somebody serves again, and nothing is lost',
+    async () => {
+      const seed = Date.now() % 2 ** 31;
+      const random = new SeededRandom(seed);
+      let holder = { pod: 'old', process: old };
+      try {
+        for (let round = 0; round < 8; round++) {
+          const next = { pod: `pod-${round}`, process: bed.spawnStore({ pod: `pod-${round}` }) };
+          await holder.process.says(ASKED, { times: 1 });
+          await delay(random.below(120));
+          const victims = [[holder], [next], [holder, next]][random.below(3)]!;
+          await Promise.all(victims.map((victim) => victim.process.kill()));
+          // Their containers are started again, sooner or later.
+          for (const victim of victims) {
+            await delay(random.below(300));
+            victim.process = bed.spawnStore({ pod: victim.pod });
+          }
+          await eventually('the new one serves', () => next.process.said(SERVING) > 0, TAKE_BACK_LIMIT_MS);
+          await bed.untilServed();
+          holder.process.signal('SIGTERM');
+          // One that was started a moment ago knows nothing of signals yet.
+          expect(await holder.process.ended()).toBe(holder.process.log === '' ? 'SIGTERM' : 'status 0');
+          holder = next;
+        }
+        await expectAllIsWell();
+      } catch (error) {
+        throw new Error(`seed ${seed}`, { cause: error });
+      }
+    },
+    LIMIT_MS * 3,
+  );
+
+  test(
+    'a second store outside a pod is refused at once, and disturbs nothing',
+    async () => {
+      const startMs = performance.now();
+      const second = bed.spawnStore({ pod: null });
+      expect(await second.ended()).toBe('status 1');
+      expect(second.log).toContain('served by another store');
+      expect(performance.now() - startMs).toBeLessThan(10_000);
+      expect(old.said(ASKED)).toBe(0);
+      await expectAllIsWell();
+    },
+    LIMIT_MS,
+  );
+});
