@@ -4,6 +4,7 @@
  * crash consistent and holds what had reached the device.
  */
 import type { Logger } from '../util/log.ts';
+import { wait } from '../util/wait.ts';
 import type { NodeAction, NodeReplyMessage, NodeRequestMessage } from './messages.ts';
 
 /** One open stream to a node role. */
@@ -25,11 +26,16 @@ export class NodeSessions {
   readonly #limitMs: number;
   readonly #sessions: NodeSessionStream[] = [];
   readonly #waiting = new Map<number, Waiting>();
+  readonly #expectedUntilMs: number;
+  #newcomer = Promise.withResolvers<void>();
   #lastRequestId = 0;
 
-  constructor(options: { readonly log: Logger; readonly limitMs?: number }) {
+  /** `expectedWithinMs`: after a start the node role that was connected to the predecessor comes so soon; a cut waits for
+   * it until then. */
+  constructor(options: { readonly log: Logger; readonly limitMs?: number; readonly expectedWithinMs?: number }) {
     this.#log = options.log;
     this.#limitMs = options.limitMs ?? LIMIT_MS;
+    this.#expectedUntilMs = performance.now() + (options.expectedWithinMs ?? 0);
   }
 
   /** Whether a node role is there to be asked. */
@@ -39,6 +45,8 @@ export class NodeSessions {
 
   opened(session: NodeSessionStream): void {
     this.#sessions.push(session);
+    this.#newcomer.resolve();
+    this.#newcomer = Promise.withResolvers<void>();
   }
 
   closed(session: NodeSessionStream): void {
@@ -74,7 +82,7 @@ export class NodeSessions {
 
   async #ask(volumeId: string, action: NodeAction): Promise<boolean> {
     // The newest stream: an older one may belong to a node role that is on its way out.
-    const session = this.#sessions.at(-1);
+    const session = this.#sessions.at(-1) ?? (await this.#expected());
     if (session === undefined) {
       this.#log.warn({ volume: volumeId, action }, 'no node role is connected; the cut goes on without it');
       return false;
@@ -83,6 +91,15 @@ export class NodeSessions {
     if (error !== null)
       this.#log.warn({ volume: volumeId, action, reason: error }, 'the node role could not do it; the cut goes on without it');
     return error === null;
+  }
+
+  async #expected(): Promise<NodeSessionStream | undefined> {
+    const remainingMs = this.#expectedUntilMs - performance.now();
+    if (remainingMs <= 0) return undefined;
+    const limit = new AbortController();
+    await Promise.race([this.#newcomer.promise, wait(remainingMs, limit.signal)]);
+    limit.abort();
+    return this.#sessions.at(-1);
   }
 
   #request(session: NodeSessionStream, volumeId: string, action: NodeAction): Promise<string | null> {

@@ -97,6 +97,8 @@ export interface RunningStore {
 /** How long a keeper that was started anew may take to get everything again. */
 const KEEPER_LIMIT_MS = 10_000;
 const KEEPER_POLL_MS = 20;
+/** The node role tries again every half a second, and its channel every two seconds at most. */
+const NODE_LIMIT_MS = 3_000;
 
 /** The id of the pool, which is created if it is missing. Fails with what is wrong with the pool or with what is asked of
  * it, as far as can be told while another process has it. */
@@ -223,7 +225,7 @@ class OpenStore implements RunningStore {
     const { options, pool, data, attachments } = parts;
     const { log, node, overprovisioningRatio } = options;
     this.#parts = parts;
-    this.nodes = new NodeSessions({ log });
+    this.nodes = new NodeSessions({ log, expectedWithinMs: NODE_LIMIT_MS });
     this.fence = new PoolFence(pool);
     if (this.fence.lost)
       log.warn({ pool: pool.id }, 'the pool was declared lost: nothing is made from it or attached until it is taken back');
