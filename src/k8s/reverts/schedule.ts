@@ -30,6 +30,7 @@ interface Entry {
 
 export class Schedule {
   readonly #options: ScheduleOptions;
+  /** Whose turn was longest ago comes first, or many that wait for a store that is away would keep the others from theirs. */
   readonly #entries = new Map<string, Entry>();
   #running = 0;
   #stopped = false;
@@ -84,6 +85,8 @@ export class Schedule {
 
   async #run(key: string, entry: Entry): Promise<void> {
     const { work, clock } = this.#options;
+    this.#entries.delete(key);
+    this.#entries.set(key, entry);
     entry.due = false;
     entry.changed = false;
     entry.running = true;

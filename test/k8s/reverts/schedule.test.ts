@@ -120,3 +120,15 @@ test('one worker a key, a bounded number at once, and a change meanwhile is not 
   gates[3]!();
   await stopping;
 });
+
+test('what is waited for again and again keeps nobody from a turn', async () => {
+  const setup = setUp({
+    // As long as a store that does not answer is waited for.
+    work: (key) =>
+      key === 'well' ? Promise.resolve(true) : new Promise<boolean>((resolve) => void setup.clock.after(3_000, () => resolve(false))),
+  });
+  for (let each = 0; each < 20; each++) setup.schedule.changed(`away-${each}`);
+  setup.schedule.changed('well');
+  await setup.clock.pass(60_000);
+  expect(setup.runs.filter((run) => run.startsWith('well'))).toHaveLength(1);
+});
