@@ -195,7 +195,8 @@ export class StoreService {
   async attach(request: Request<'attach'>): Promise<AttachMessage> {
     this.#options.fence.demandOpen();
     const id = this.#id(request.id);
-    return this.#locks.with({ exclusive: [deviceLock(id)] }, async () => {
+    // Nor may it grow meanwhile: the device would keep the size that was read before.
+    return this.#locks.with({ exclusive: [deviceLock(id)], shared: [objectLock(id)] }, async () => {
       const object = await this.#find(id, null, request.id);
       const { keeperKey, readOnly } = await this.#options.attachments.attach(object, { source: request.id });
       return { keeperKey, readOnly, sizeBytes: object.sizeBytes, attributes: object.attributes };

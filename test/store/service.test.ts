@@ -370,6 +370,22 @@ describe('attachments', () => {
     expect([...store.devices.served.values()][0]?.sizeBytes).toBe(2 * MIB);
   });
 
+  test('a growth at the same moment reaches the device, or the attach is asked for again', async () => {
+    const { id } = await created('data');
+    const { promise: slow, resolve: go } = Promise.withResolvers<void>();
+    const put = store.keeper.put.bind(store.keeper);
+    store.keeper.put = (...entry) => slow.then(() => put(...entry));
+    const attached = store.client.attach(id);
+    await eventually('the attach is under way', () => store.mounts.open.size > 0);
+    const grown = store.client.resizeVolume(id, 2 * MIB);
+    await grown.catch(() => {});
+    go();
+    await attached;
+    const { sizeBytes } = await store.client.getVolume(id);
+    expect([...store.devices.served.values()][0]?.sizeBytes).toBe(sizeBytes);
+    await expect(grown).rejects.toMatchObject({ code: 'busy' });
+  });
+
   test('more devices than the loop can serve are refused', async () => {
     for (const name of ['a', 'b', 'c', 'd']) await store.client.attach((await created(name)).id);
     await expect(store.client.attach((await created('e')).id)).rejects.toMatchObject({ code: 'failed-precondition' });
