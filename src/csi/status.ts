@@ -34,6 +34,9 @@ const EXCEPTIONS: Readonly<Record<string, Partial<Readonly<Record<ErrorCode, sta
   // The snapshotter takes RESOURCE_EXHAUSTED for an attempt that may still succeed, and then never lets the
   // VolumeSnapshot be deleted. A full pool is final until somebody makes room.
   CreateSnapshot: { 'no-space': status.FAILED_PRECONDITION },
+  // So does the resizer (v2.3): it would insist on the size that it asked for, whatever smaller one the claim asks for
+  // since. After OUT_OF_RANGE it takes the claim at its word, and otherwise tries again at its slowest pace.
+  ControllerExpandVolume: { 'no-space': status.OUT_OF_RANGE },
 };
 
 /** gRPC puts the message into a header, which clients limit to some KiB. */

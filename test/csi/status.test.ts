@@ -28,6 +28,10 @@ describe('statuses', () => {
     expect(codeOf('no-space', 'CreateSnapshot')).toBe('FAILED_PRECONDITION');
   });
 
+  test('a full pool is final for ControllerExpandVolume, so that the claim can ask for less again', () => {
+    expect(codeOf('no-space', 'ControllerExpandVolume')).toBe('OUT_OF_RANGE');
+  });
+
   test('what is not a StoreError is INTERNAL, and says only where to look', () => {
     const { code, details } = toStatus(new Error('ENOENT: /secret/path'), call);
     expect(codeName(code)).toBe('INTERNAL');
