@@ -155,6 +155,23 @@ export async function readAt(
   });
 }
 
+export interface Extent {
+  readonly offsetBytes: number;
+  readonly sizeBytes: number;
+}
+
+/** The first range at or after an offset that a sparse file holds data in, up to where a hole begins; null behind the
+ * last. For files in memory, which answer at once. Moves the descriptor's position. */
+export function nextExtent(descriptor: number, offsetBytes: number): Extent | null {
+  try {
+    const begin = systemCall('lseek', descriptor, offsetBytes, seekData);
+    return { offsetBytes: begin, sizeBytes: systemCall('lseek', descriptor, begin, seekHole) - begin };
+  } catch (error) {
+    if (isSystemError(error, 'ENXIO')) return null;
+    throw error;
+  }
+}
+
 export interface FileStatus {
   readonly sizeBytes: number;
   /** The device number of the file system, as LOOP_GET_STATUS64 shows it (the kernel's new_encode_dev). */
@@ -198,6 +215,8 @@ const lockNonBlocking = 4; // LOCK_NB
 const lockRelease = 8; // LOCK_UN
 const lockPollMs = 10;
 const getDescriptorFlags = 1; // F_GETFD
+const seekData = 3; // SEEK_DATA
+const seekHole = 4; // SEEK_HOLE
 const badDescriptor = 9; // EBADF
 // linux/stat.h and linux/fcntl.h
 const emptyPath = 0x1000; // AT_EMPTY_PATH

@@ -34,6 +34,7 @@ const numbers = {
   io_uring_setup: { x64: 425, arm64: 425 },
   ioctl: { x64: 16, arm64: 29 },
   listen: { x64: 50, arm64: 201 },
+  lseek: { x64: 8, arm64: 62 },
   madvise: { x64: 28, arm64: 233 },
   memfd_create: { x64: 319, arm64: 279 },
   mlock: { x64: 149, arm64: 228 },

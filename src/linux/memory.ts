@@ -69,6 +69,18 @@ export class SharedMemory {
   }
 }
 
+/** The descriptor of a sparse file in memory, close-on-exec, of any size: what is written to it takes memory until the
+ * descriptor is closed. */
+export function openMemoryFile(options: { readonly name: string; readonly sizeBytes: number }): number {
+  try {
+    const descriptor = systemCall('memfd_create', cString(options.name).address, closeOnExec);
+    fs.ftruncateSync(descriptor, options.sizeBytes);
+    return descriptor;
+  } catch (error) {
+    throw storeErrorOf(error, `cannot make a file of ${options.sizeBytes} bytes in memory`);
+  }
+}
+
 const closeOnExec = 1; // MFD_CLOEXEC
 const allowSealing = 2; // MFD_ALLOW_SEALING
 const addSeals = 1033; // F_ADD_SEALS

@@ -8,6 +8,7 @@ import { blockDeviceSize, syncData } from '../linux/files.ts';
 import { StoreError } from '../util/errors.ts';
 import { describeCommand, lastWords, runCommand } from '../util/exec.ts';
 import { assertNotInUse, readFully, readSignature, withDevice } from './block-device.ts';
+import { formatBtrfs } from './btrfs-format.ts';
 import { superblockOffsetsBytes, superblockSizeBytes, withFileSystemId } from './btrfs-superblock.ts';
 import { formatCommand, type FileSystem } from './file-systems.ts';
 
@@ -23,6 +24,10 @@ export async function formatDevice(devicePath: string, fileSystem: FileSystem, o
       'failed-precondition',
       `${devicePath} already holds ${signature.type} and is not formatted; if its content is not needed, make a new volume`,
     );
+  }
+  if (fileSystem === 'btrfs') {
+    await formatBtrfs(devicePath, options);
+    return;
   }
   const { program, parameters } = formatCommand(devicePath, fileSystem, { options, overwrite: signature.unfinished });
   await runCommand(program, parameters, { timeoutMs: formatTimeoutMs });

@@ -32,9 +32,9 @@ export class ScratchDevices {
     return this.#attach(file, options.readOnly === true ? ['--read-only'] : []);
   }
 
-  /** A device over a file that stands elsewhere. */
-  over(file: string): ScratchDevice {
-    return this.#attach(file, []);
+  /** A device over a file that stands elsewhere, or over the part of it behind an offset. */
+  over(file: string, options: { readonly offsetMebibytes?: number } = {}): ScratchDevice {
+    return this.#attach(file, ['--offset', String((options.offsetMebibytes ?? 0) * 1024 * 1024)]);
   }
 
   grow(device: ScratchDevice, options: { readonly sizeMebibytes: number }): void {

@@ -143,6 +143,29 @@ describeIf(...needs)('mounts of real file systems', () => {
       expect(discardsOf(device.path)).toBe(discards);
     });
 
+    test.each(fileSystems)('%s is made beside a mounted device of the same backing file', async (fileSystem) => {
+      // As all of ours are to who looks at sysfs: their backing files have no path.
+      const { device, path } = await mounted('ext4');
+      truncateSync(device.file, 1024 ** 3);
+      const other = scratch.over(device.file, { offsetMebibytes: 512 });
+      await mounter.format(other.path, fileSystem, []);
+      await mounter.mount(other.path, scratch.place('other'), fileSystem, writable);
+      writeFileSync(scratch.place('other/file'), 'beside');
+      writeFileSync(`${path}/file`, 'first');
+      expect(readFileSync(scratch.place('other/file'), 'utf8')).toBe('beside');
+    });
+
+    test('a btrfs has what a user asked for, and passes its own check', async () => {
+      const device = scratch.create({ sizeMebibytes: 320 });
+      await mounter.format(device.path, 'btrfs', ['-L', 'label', '-U', newId, '-n', '8192']);
+      expect(run('blkid', '-p', '-s', 'LABEL', '-s', 'UUID', '-o', 'value', device.path).trim().split('\n').sort()).toEqual([
+        newId,
+        'label',
+      ]);
+      expect(run('btrfs', 'inspect-internal', 'dump-super', device.path)).toMatch(/nodesize\s+8192/);
+      expect(statusOf('btrfs', 'check', '--readonly', device.path)).toBe(0);
+    });
+
     test("a user's options are obeyed", async () => {
       const device = scratch.create({ sizeMebibytes: 64 });
       await mounter.format(device.path, 'ext4', ['-L', 'label', '-E', 'stride=16']);
