@@ -9,7 +9,7 @@ import type { Clock } from '../util/clock.ts';
 import type { Logger } from '../util/log.ts';
 import { Recurring } from '../util/recurring.ts';
 import type { Condition, Informer, KubernetesApi } from './api.ts';
-import { conditionOf, LOST, timestamp } from './pool-status.ts';
+import { conditionOf, LOST, timestamp, UNREACHABLE } from './pool-status.ts';
 import { chunkStorePools, type ChunkStorePool } from './resources.ts';
 import { isLost } from './routing.ts';
 
@@ -74,7 +74,7 @@ export class PoolMonitor {
       this.#failures.set(name, failures);
       if (failures < FAILURES) return;
       const message = error instanceof Error ? error.message : String(error);
-      await this.#say(pool, { status: 'Unknown', reason: 'Unreachable', message });
+      await this.#say(pool, { status: 'Unknown', reason: UNREACHABLE, message });
     }
   }
 

@@ -16,6 +16,7 @@ import { Recurring } from '../util/recurring.ts';
 import { withinTime } from '../util/time-limit.ts';
 import type { Informer, KubernetesApi } from './api.ts';
 import {
+  conditionOf,
   differenceOf,
   poolStatus,
   type PoolFigures,
@@ -23,6 +24,7 @@ import {
   type PoolProblem,
   type PoolStatus,
   type PoolView,
+  UNREACHABLE,
 } from './pool-status.ts';
 import { chunkStorePools, type ChunkStorePool } from './resources.ts';
 
@@ -52,6 +54,13 @@ export interface PoolPublisherOptions {
 const LOOK_MS = 5_000;
 /** Between two writes of the status at least. What only changes figures can wait longer. */
 const WRITE_PAUSE_MS = { conditions: 2_000, figures: 15_000 };
+/**
+ * The controller says that the store does not answer, and the store that it serves: each time that this comes again the
+ * store lets it stand for longer, because then both are right, and two that contradict each other would write for ever.
+ */
+const CONTRADICTION_PAUSE_MS = { growth: 4, most: 5 * 60_000 };
+/** Uncontradicted for so long, the store is reached again. */
+const BELIEVED_AFTER_MS = 60_000;
 const RETRY_MS = { first: 1_000, most: 30_000 };
 /** Of the store, and of its disk. */
 const ANSWER_LIMIT_MS = 5_000;
@@ -64,6 +73,8 @@ export class PoolPublisher {
   readonly #recurring: Recurring;
   #isReady = false;
   #writtenAtMs = Number.NEGATIVE_INFINITY;
+  /** How often what the controller had said was overruled in a row. */
+  #contradictions = 0;
   /** The version of the object when it last said what is to be said. */
   #agreed: string | undefined;
   /** What was logged last, so that a lasting trouble is said once. */
@@ -157,13 +168,19 @@ export class PoolPublisher {
     const { api, pool, clock } = this.#options;
     const status = this.#statusOf(object, await this.#look(pool.phase()));
     const difference = differenceOf(object.status, status);
+    const sinceMs = clock.nowMs() - this.#writtenAtMs;
     if (difference === 'none') {
       this.#agreed = object.metadata.resourceVersion;
+      if (sinceMs > BELIEVED_AFTER_MS) this.#contradictions = 0;
       return LOOK_MS;
     }
-    const waitMs = this.#writtenAtMs + WRITE_PAUSE_MS[difference] - clock.nowMs();
-    if (waitMs > 0) return Math.min(waitMs, LOOK_MS);
+    const contradicts = conditionOf(object.status, 'Ready')?.reason === UNREACHABLE;
+    const { growth, most } = CONTRADICTION_PAUSE_MS;
+    const pauseMs = contradicts ? Math.min(WRITE_PAUSE_MS.conditions * growth ** this.#contradictions, most) : WRITE_PAUSE_MS[difference];
+    // Unless the clock was set back.
+    if (sinceMs >= 0 && sinceMs < pauseMs) return Math.min(pauseMs - sinceMs, LOOK_MS);
     this.#writtenAtMs = clock.nowMs();
+    if (contradicts) this.#contradictions++;
     const written = await api.replaceStatus(chunkStorePools, { ...object, status });
     this.#agreed = written.metadata.resourceVersion;
     return LOOK_MS;

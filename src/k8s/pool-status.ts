@@ -116,6 +116,9 @@ export const LOST: Verdict = {
   message: 'declared lost: its volumes and snapshots can be deleted, nothing is made or attached; set spec.lost to false to take it back',
 };
 
+/** The reason of Ready when the controller says that the store does not answer. */
+export const UNREACHABLE = 'Unreachable';
+
 const READINESS: Readonly<Record<PoolPhase, Verdict>> = {
   serving: { status: 'True', reason: 'Serving', message: 'its volumes are served' },
   starting: { status: 'False', reason: 'Starting', message: 'the store has the pool and recovers it; I/O waits' },

@@ -120,3 +120,15 @@ describe('a lost pool', () => {
     await publisher.stop('stopped');
   });
 });
+
+test('a store that answers nobody, but speaks for itself, does not make its pool change again and again', async () => {
+  const publisher = publish();
+  await pass(60_000);
+  away = true;
+  await pass(120_000);
+  const before = kubernetes.calls.filter(({ verb }) => verb === 'replaceStatus').length;
+  for (let minute = 0; minute < 60; minute++) await pass(60_000);
+  const writes = kubernetes.calls.filter(({ verb }) => verb === 'replaceStatus').length - before;
+  await publisher.stop('stopped');
+  expect(writes).toBeLessThan(60);
+});

@@ -70,6 +70,16 @@ describe('the ChunkStorePool of a pool', () => {
     expect(writes()).toBe(before);
   });
 
+  test('is written soon, also when the clock was set back by hours', async () => {
+    const pool = new FakePublishedPool(poolId);
+    publish(pool);
+    await pass(20_000);
+    clock.setBack(2 * 3_600_000);
+    pool.now.phase = 'handing-over';
+    await pass(10_000);
+    expect(reason()).toBe('HandingOver');
+  });
+
   test('of a busy pool is written a few times a minute, and conditions soon', async () => {
     const pool = new FakePublishedPool(poolId);
     const publisher = publish(pool);

@@ -3,7 +3,7 @@
 import type { Clock } from '../../src/util/clock.ts';
 
 export class ManualClock implements Clock {
-  readonly #timers = new Set<{ readonly atMs: number; readonly action: () => void }>();
+  readonly #timers = new Set<{ atMs: number; readonly action: () => void }>();
   #nowMs: number;
 
   constructor(startMs: number = Date.UTC(2025, 0, 1)) {
@@ -17,6 +17,12 @@ export class ManualClock implements Clock {
 
   nowMs(): number {
     return this.#nowMs;
+  }
+
+  /** As a time server does it: what is waited for comes no later. */
+  setBack(byMs: number): void {
+    this.#nowMs -= byMs;
+    for (const timer of this.#timers) timer.atMs -= byMs;
   }
 
   after(delayMs: number, action: () => void): () => void {
