@@ -2,8 +2,8 @@
  * The stores of a cluster: a pool's node by its ChunkStorePool, its address by the EndpointSlices of the stores' Service.
  *
  * What is answered here decides whether volumes are forgotten, so:
- * - "no such pool" is said only of one that was declared lost, or that the API, asked afresh, does not have while every
- *   store there is belongs to another pool.
+ * - "no such pool" is said only of one that was declared lost, or that the API, asked afresh, does not have while there are
+ *   stores and every one belongs to another pool.
  * - No listing is shorter than the cluster: every pool that is not lost must answer, and every store that serves must have
  *   a pool.
  * - A store is handed out only after it has just answered as the owner of that pool. That it is the owner is proven by
@@ -142,9 +142,14 @@ export class KubernetesStoreDirectory<Store extends RoutedStore> {
     // The kind itself could be gone. Then this fails.
     const pools = await this.#options.api.list(chunkStorePools);
     assertAbsent(pools, poolId);
+    const remedy = 'Should it be gone for good, create a ChunkStorePool of that name with spec.lost true';
+    // The objects may have gone with their kind, and the stores not be back to make them again.
+    if (this.#endpoints.length === 0) throw unavailable(`there is no ChunkStorePool ${poolId}, and no store that could have it. ${remedy}`);
     const homeless = this.#storesWithoutPool({ states: ['serving', 'leaving', 'silent'] }, pools)[0];
     if (homeless === undefined) return;
-    throw unavailable(`there is no ChunkStorePool ${poolId}, but the store on node ${homeless} has not said yet which pool it has`);
+    throw unavailable(
+      `there is no ChunkStorePool ${poolId}, but the store on node ${homeless} has not said yet which pool it has. ${remedy}`,
+    );
   }
 
   /** Nodes with a store that no ChunkStorePool names. */

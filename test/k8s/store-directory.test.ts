@@ -282,6 +282,14 @@ describe('a pool that the API does not know', () => {
     else expect(addresses(await directory.all())).toEqual(['10.0.0.1']);
   });
 
+  test('is not gone while no store is there that could have it, until it is made and declared lost', async () => {
+    // As after the kind was deleted with all its objects, and installed again: the stores have yet to start.
+    await kubernetes.settle();
+    await expect(directory.ofPool(C)).rejects.toEqual(unavailable(/no ChunkStorePool c{26}, and no store.*spec\.lost/));
+    pool(C, 'node-c', { lost: true });
+    expect(await directory.ofPool(C)).toBeNull();
+  });
+
   test('is not gone while the kind itself is', async () => {
     await two();
     kubernetes.uninstallKind(chunkStorePools);
