@@ -85,7 +85,7 @@ down() {
 end_pods() {
   delete_pods 'metadata.namespace!=chunkstore'
   for _ in $(seq 20); do
-    staged_mounts | grep -q . || break
+    [ -n "$(staged_mounts)" ] || break
     sleep 0.5
   done
   delete_pods ''
@@ -133,7 +133,7 @@ strangers() {
   done
   for process in /proc/[0-9]*; do
     if [[ $spaces == *" $(readlink "$process/ns/net" || echo -) "* || $spaces == *" $(readlink "$process/ns/mnt" || echo -) "* ]] ||
-      { [ -n "$containers" ] && grep -qF "$containers" "$process/cgroup"; } || tr '\0' ' ' <"$process/cmdline" | grep -q "^[^ ]*containerd-shim.* -address $directory/"; then
+      { [ -n "$containers" ] && grep -qF "$containers" "$process/cgroup"; } || [[ $(tr '\0' ' ' <"$process/cmdline") == *containerd-shim*" -address $directory/"* ]]; then
       echo "${process#/proc/}"
     fi
   done 2>/dev/null

@@ -8,7 +8,7 @@ in_node_network() {
   nsenter --net="/run/netns/$network$number" "$@"
 }
 
-has_namespace() { ip netns list 2>/dev/null | cut -d ' ' -f 1 | grep -qx "$1"; }
+has_namespace() { [ -e "/run/netns/$1" ]; }
 
 lay_control_plane_network() {
   has_namespace "$network" && return
