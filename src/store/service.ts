@@ -205,8 +205,9 @@ export class StoreService {
 
   async detach(request: Request<'detach'>): Promise<Response<'detach'>> {
     const parsed = parseWireId(request.id);
-    if (parsed === null) return {};
-    const id = this.#id(request.id);
+    // A pool that was here before, on a disk that was replaced: its pods could not end otherwise.
+    if (parsed === null || parsed.poolId !== this.#options.poolId) return {};
+    const id = parsed.objectId;
     await this.#locks.with({ exclusive: [deviceLock(id)] }, () => this.#options.attachments.detach(id));
     return {};
   }

@@ -370,6 +370,10 @@ describe('attachments', () => {
     expect([...store.devices.served.values()][0]?.sizeBytes).toBe(2 * MIB);
   });
 
+  test('of another pool nothing is attached here: after a disk was replaced, its volumes can still be given back', async () => {
+    await store.client.detach(`${'q'.repeat(26)}.${'v'.repeat(26)}`);
+  });
+
   test('a growth at the same moment reaches the device, or the attach is asked for again', async () => {
     const { id } = await created('data');
     const { promise: slow, resolve: go } = Promise.withResolvers<void>();
