@@ -64,7 +64,7 @@ abandon_start() {
 }
 
 down() {
-  local number
+  local number devices
   [ -d "$directory" ] || return 0
   if runs kube-apiserver; then end_pods; fi
   for number in api-proxy kube-scheduler kube-controller-manager; do stop "$number"; done
@@ -75,7 +75,9 @@ down() {
   done
   for number in kube-apiserver etcd; do stop "$number"; done
   end_strangers
+  devices=$(volume_devices)
   delete_mounts
+  detach "$devices"
   for number in $(node_numbers) ''; do ip netns del "$network$number" 2>/dev/null || true; done
   delete_state
 }
@@ -137,6 +139,34 @@ strangers() {
       echo "${process#/proc/}"
     fi
   done 2>/dev/null
+}
+
+# Loop devices under what is mounted or published on our nodes; those that the kubelet stacks on others first. They stay
+# only if no driver could be asked to take them down.
+volume_devices() {
+  local number backing path
+  {
+    for backing in /sys/block/loop*/loop/backing_file; do
+      path=$(cat "$backing" 2>/dev/null) || continue
+      for number in $(node_numbers); do
+        [[ $path != /var/lib/kubelet/* || ! -e $directory/node$number/${path#/var/lib/} ]] || echo "$backing" | sed 's,^/sys/block/\(loop[0-9]*\)/.*,/dev/\1,'
+      done
+    done
+    for number in $(node_numbers); do
+      on_node "$number" awk '$5 ~ "^/var/lib/kubelet/" {
+        if ($4 ~ "^/loop[0-9]+$") print "/dev" $4
+        for (field = 7; field <= NF; field++) if ($field ~ "^/dev/loop[0-9]+$") print $field
+      }' /proc/self/mountinfo 2>/dev/null || true
+    done
+  } | awk '!seen[$0]++'
+}
+
+detach() {
+  local device
+  for device in $1; do
+    say "detaching $device, which a volume has left over"
+    losetup -d "$device" 2>/dev/null || true
+  done
 }
 
 delete_mounts() {
