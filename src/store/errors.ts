@@ -62,8 +62,12 @@ export function fromStatus(error: ServiceError, options: { readonly store: strin
   }
 }
 
-/** What gRPC says of the last attempt to connect, for instance that a certificate is wrong; '' when it says nothing. */
+/**
+ * What gRPC says of the last attempt to connect, for instance that a certificate is wrong; '' when it says nothing. Without
+ * the time that it adds: these words end up in conditions and events, which are written anew whenever they change.
+ */
 function lastErrorOf(details: string): string {
   const reason = /Last error: (?:Error: )?(.*?)(?:\. Resolution note: .*)?$/s.exec(details)?.[1] ?? '';
-  return reason === '' ? '' : ` (${reason})`;
+  const lasting = reason.replace(/ \(\d{4}-\d\d-\d\dT[\d:.]+Z\)$/, '');
+  return lasting === '' ? '' : ` (${lasting})`;
 }

@@ -1,4 +1,5 @@
 import fs from 'node:fs';
+import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import type { Server } from '@grpc/grpc-js';
@@ -506,4 +507,20 @@ describe('directory', () => {
     directory.close();
     other.stop();
   });
+});
+
+test('a store that cannot be reached is spoken of in the same words each time, so that nobody takes them for news', async () => {
+  // As a store does that does not take the caller's certificate: it shows after the handshake, by the end of the connection.
+  const socket = path.join(folder, 'closes.sock');
+  const server = net.createServer((connection) => connection.destroy()).listen(socket);
+  const client = new StoreClient({ target: `unix://${socket}`, timeoutMs: 2000 });
+  const words = new Set<string>();
+  for (let attempt = 0; attempt < 5; attempt++) {
+    await client.getPool().catch((error: Error) => words.add(error.message));
+    await new Promise((resolve) => void setTimeout(resolve, 150));
+  }
+  client.close();
+  server.close();
+  expect(words.size).toBe(1);
+  expect([...words][0]).toMatch(/cannot be reached; it is starting or has stopped/);
 });
