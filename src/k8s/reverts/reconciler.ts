@@ -31,6 +31,8 @@ export class RevertReconciler {
   readonly #schedule: Schedule;
   /** Reverts of the same claim take turns. */
   readonly #claims = new BusyLocks();
+  /** What was wanted last, by key: the status is written here, and to look again because of that would never end. */
+  readonly #wishes = new Map<string, string>();
   #informer: Informer<VolumeRevert> | null = null;
   #stopped = false;
 
@@ -52,8 +54,13 @@ export class RevertReconciler {
     this.#informer = this.#options.api.watch(volumeReverts);
     this.#informer.onChange(({ kind, object }) => {
       const { namespace, name, finalizers } = object.metadata;
+      const key = `${namespace}/${name}`;
       const over = isTerminal(object) && !(finalizers ?? []).includes(REVERT_FINALIZER);
-      if (kind === 'set' && !over) this.#schedule.changed(`${namespace}/${name}`);
+      if (kind === 'removed' || over) return void this.#wishes.delete(key);
+      const wish = wishOf(object);
+      if (this.#wishes.get(key) === wish) return;
+      this.#wishes.set(key, wish);
+      this.#schedule.changed(key);
     });
   }
 
@@ -82,4 +89,10 @@ export class RevertReconciler {
       return false;
     }
   }
+}
+
+/** All that others change of a VolumeRevert. */
+function wishOf({ metadata, spec }: VolumeRevert): string {
+  const { uid, deletionTimestamp, labels, annotations, finalizers } = metadata;
+  return JSON.stringify([uid, deletionTimestamp, labels, annotations, finalizers, spec]);
 }

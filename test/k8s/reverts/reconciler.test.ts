@@ -1,6 +1,8 @@
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { volumeReverts, type VolumeRevert } from '../../../src/k8s/resources.ts';
 import { RevertReconciler } from '../../../src/k8s/reverts/reconciler.ts';
+import type { RevertStores } from '../../../src/k8s/reverts/ports.ts';
+import { StoreError } from '../../../src/util/errors.ts';
 import { silentLogger } from '../../../src/util/log.ts';
 import { eventually } from '../../support/eventually.ts';
 import { RevertCluster } from '../../support/revert-cluster.ts';
@@ -17,10 +19,10 @@ afterEach(async () => {
   await Promise.all(reconcilers.map((reconciler) => reconciler.stop()));
 });
 
-function start(): RevertReconciler {
+function start(stores: RevertStores = { ofPool: async () => cluster.store }): RevertReconciler {
   const reconciler = new RevertReconciler({
     api: cluster.kubernetes,
-    stores: { ofPool: async () => cluster.store },
+    stores,
     record: () => {},
     clock: {
       nowMs: () => cluster.nowMs,
@@ -83,4 +85,16 @@ test('two at once revert once, and one that has stopped begins nothing', async (
   expect(cluster.kubernetes.object(volumeReverts, { namespace: 'default', name: 'late' })?.status).toBeUndefined();
   expect(cluster.object(late)?.metadata.finalizers).toBeUndefined();
   expect(first).toBeDefined();
+});
+
+test('what it writes itself is no reason to look again at once, also when the words differ each time', async () => {
+  const volume = cluster.claim('default', 'data');
+  cluster.snapshot('default', 'monday', volume);
+  let asked = 0;
+  start({ ofPool: () => Promise.reject(new StoreError('unavailable', `attempt ${++asked} has failed`)) });
+  cluster.revert('default', 'undo', { claimName: 'data', snapshotName: 'monday' });
+  await eventually('it waits', () => asked > 0);
+  const [startMs, before] = [cluster.nowMs, asked];
+  await eventually('ten minutes have passed', () => cluster.nowMs >= startMs + 600_000);
+  expect(asked - before).toBeLessThan(120);
 });
