@@ -36,18 +36,23 @@ export class RecordRing {
     this.buffer = new RecordBuffer(bytes.subarray(RING_HEADER_BYTES, RING_HEADER_BYTES + capacityUnits * RECORD_UNIT_BYTES));
   }
 
+  /** Fails when another version of this program has laid out what is there. Only looks: somebody may be using it. */
+  demandKnownLayout(): void {
+    if (Atomics.load(this.#words, FIELD.magic) !== MAGIC) return;
+    if (this.#words[FIELD.version] === VERSION && this.#words[FIELD.capacity] === this.#capacity) return;
+    throw new StoreError(
+      'failed-precondition',
+      'the shared memory was laid out by another version of this program; stop that one in order, so that it writes a checkpoint',
+    );
+  }
+
   /**
    * Whether it continues this pool as the disk has it: then its records were acknowledged and must be replayed. It does
    * when the disk's last life is the one before the ring's first record, or one that a record of the ring began.
    */
   belongsTo(poolId: string, life: string): boolean {
     if (Atomics.load(this.#words, FIELD.magic) !== MAGIC || this.#text(AT.pool) !== poolId) return false;
-    if (this.#words[FIELD.version] !== VERSION || this.#words[FIELD.capacity] !== this.#capacity) {
-      throw new StoreError(
-        'failed-precondition',
-        'the shared memory was laid out by another version of this program; stop that one in order, so that it writes a checkpoint',
-      );
-    }
+    this.demandKnownLayout();
     return this.#baseLife === life || this.#beginsLife(life);
   }
 

@@ -11,7 +11,8 @@ import { maximumDataBytes } from '../block/fuse.ts';
 import { DataLoop } from '../block/data-loop.ts';
 import type { ControlRequest, ObjectId } from '../engine/control.ts';
 import { Engine } from '../engine/engine.ts';
-import { RING_UNITS } from '../engine/memory-layout.ts';
+import { engineMemoryLayout, RING_UNITS } from '../engine/memory-layout.ts';
+import { RecordRing } from '../engine/record-ring.ts';
 import { SharedMemory } from '../linux/memory.ts';
 import { assert } from '../util/assert.ts';
 import { StoreError } from '../util/errors.ts';
@@ -51,8 +52,8 @@ class DataThread {
   constructor(setup: DataThreadSetup) {
     this.#setup = setup;
     const memory = SharedMemory.map(setup.memoryDescriptor);
-    assert(memory.bytes.length >= setup.memory.totalBytes, 'the shared memory is as large as its layout');
     this.#memory = memory;
+    this.#demandKnownLayout();
     this.#metadata = new MetadataStoreClient(setup.metadataPort);
     this.#loop = new DataLoop({
       memory,
@@ -64,6 +65,20 @@ class DataThread {
       background: () => this.#engine.background(),
       diskCompleted: (tag, result) => this.#engine.diskCompleted(tag, result),
     });
+  }
+
+  /** Before the pool is asked for: its holder must not give it to somebody who cannot take it. The arena looks for itself. */
+  #demandKnownLayout(): void {
+    const { bytes } = this.#memory;
+    const { totalBytes, engineOffset } = this.#setup.memory;
+    if (bytes.length < totalBytes) {
+      throw new StoreError(
+        'failed-precondition',
+        `the shared memory of this pool has ${bytes.length} bytes, this program wants ${totalBytes}: another version made it. Detach all volumes first`,
+      );
+    }
+    const { stagingOffset } = engineMemoryLayout({ ringUnits: RING_UNITS });
+    new RecordRing(bytes.subarray(engineOffset, engineOffset + stagingOffset), RING_UNITS).demandKnownLayout();
   }
 
   /** What the kernel refused and can be done without. */
