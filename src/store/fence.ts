@@ -32,7 +32,8 @@ export class PoolFence implements Fence {
   constructor(pool: { readonly folder: string; readonly id: string }) {
     this.#folder = pool.folder;
     this.#poolId = pool.id;
-    this.#lost = fs.existsSync(this.#marker);
+    // Unlike existsSync, this takes no error of the disk for an answer.
+    this.#lost = fs.lstatSync(this.#marker, { throwIfNoEntry: false }) !== undefined;
   }
 
   get lost(): boolean {

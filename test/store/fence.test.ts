@@ -33,6 +33,11 @@ describe('the fence of a lost pool', () => {
     expect(fs.readdirSync(folder)).toEqual([]);
   });
 
+  test('stands when something is there by its name that cannot be read', () => {
+    fs.symlinkSync('lost', path.join(folder, 'lost'));
+    expect(open().lost).toBe(true);
+  });
+
   test('does not stand while the disk refuses to remember it', async () => {
     const fence = open();
     fs.rmSync(folder, { recursive: true });
