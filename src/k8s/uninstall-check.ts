@@ -3,6 +3,7 @@
  * volume fails for good, and nobody takes a finalizer away; data on the nodes stays in any case.
  */
 import type { KubernetesApi, KubernetesObject, Resource } from './api.ts';
+import { conditionOf } from './pool-status.ts';
 import {
   chunkStorePools,
   DRIVER_NAME,
@@ -142,9 +143,11 @@ function attachedPools(pools: readonly ChunkStorePool[]): readonly string[] {
   return pools.flatMap(({ metadata, spec, status }) => {
     const attached = status?.attached ?? 0;
     if (attached === 0) return [];
-    return [
-      `${counted(attached, 'block device')} in use on node ${spec.node} (pool ${metadata.name}); right after a pod has gone, wait a minute`,
-    ];
+    const remedy =
+      conditionOf(status, 'Ready')?.status === 'Unknown'
+        ? 'its store does not answer: bring the node back or, should it be gone for good, set spec.lost of the ChunkStorePool'
+        : 'right after a pod has gone, wait a minute';
+    return [`${counted(attached, 'block device')} in use on node ${spec.node} (pool ${metadata.name}); ${remedy}`];
   });
 }
 

@@ -74,6 +74,13 @@ describe('uninstalling', () => {
     expect(obstacles).toEqual([expect.stringContaining(`2 block devices in use on node node1 (pool ${POOL})`)]);
   });
 
+  test('names the remedy when nobody is there who could say that a device is gone', async () => {
+    const kubernetes = new FakeKubernetes();
+    const ready = { type: 'Ready', status: 'Unknown', reason: 'Unreachable', message: '', lastTransitionTime: '' } as const;
+    kubernetes.seed(chunkStorePools, { metadata: { name: POOL }, spec: { node: 'node1' }, status: { attached: 2, conditions: [ready] } });
+    expect((await find(kubernetes)).obstacles).toEqual([expect.stringMatching(/its store does not answer: .*spec\.lost/)]);
+  });
+
   test('is refused while a revert is not finished: nobody would take its finalizer away', async () => {
     const kubernetes = new FakeKubernetes();
     const spec = { claimName: 'database', snapshotName: 'before' };
