@@ -168,8 +168,10 @@ export class StoreLife {
         lock: poolLock,
         succession: { read: () => this.#readSuccession(podUid) },
         ask,
-        waiting: (reason) => (this.#detail = reason),
-        log,
+        waiting: (reason) => {
+          if (reason !== this.#detail) log.info({ reason }, 'waiting for the pool');
+          this.#detail = reason;
+        },
         ...(times === undefined ? {} : { times: times.claim }),
       },
       this.#stopping.signal,

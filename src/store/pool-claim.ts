@@ -6,7 +6,6 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { StoreError } from '../util/errors.ts';
-import type { Logger } from '../util/log.ts';
 import { wait } from '../util/wait.ts';
 import { poolInUse } from './pool.ts';
 import { mayAsk, mustWait, type Succession } from './succession.ts';
@@ -32,21 +31,21 @@ export interface PodClaimPorts {
   readonly ask: () => Promise<AskAnswer>;
   /** Called now and then while others have the pool, with what it waits for in words. */
   readonly waiting: (reason: string) => void;
-  readonly log: Logger;
   readonly times?: ClaimTimes;
 }
 
 export interface ClaimTimes {
   /** How long the pool must have been free before it is taken by a pod that lets others go first. */
   readonly patienceMs: number;
-  /** Between two looks, of one that takes the pool as soon as it can, and of one that lets others go first. */
-  readonly pollMs: { readonly eager: number; readonly patient: number };
+  /** Between two looks: while it is asked for, when it may be free at any moment; otherwise; and of one that lets others go
+   * first. */
+  readonly pollMs: { readonly asking: number; readonly eager: number; readonly patient: number };
   readonly askAgainMs: { readonly away: number; readonly refused: number };
 }
 
 const TIMES: ClaimTimes = {
   patienceMs: 10_000,
-  pollMs: { eager: 2, patient: 200 },
+  pollMs: { asking: 2, eager: 20, patient: 200 },
   askAgainMs: { away: 250, refused: 5_000 },
 };
 
@@ -64,24 +63,33 @@ export async function claimPoolForPod(ports: PodClaimPorts, signal: AbortSignal)
   const asking = new Asking(ports, times);
   let freeSinceMs: number | null = null;
   while (!signal.aborted) {
+    let pollMs = times.pollMs.asking;
     if (lock.take()) {
       const nowMs = performance.now();
       freeSinceMs ??= nowMs;
       // Under the locks, because the last holder wrote it under them.
-      if (!mustWait(succession.read(), podUid) || nowMs - freeSinceMs >= times.patienceMs) {
-        return { keeperKeys: asking.answer() };
-      }
+      if (!mustWait(succession.read(), podUid) || nowMs - freeSinceMs >= times.patienceMs) return { keeperKeys: asking.answer() };
       lock.release();
       ports.waiting('the pool is free, but the pod that it is meant for goes first');
+      pollMs = times.pollMs.patient;
     } else {
       freeSinceMs = null;
-      if (mayAsk(succession.read(), podUid)) asking.askIfDue();
-      else ports.waiting('another pod has the pool, and this one had its turn before');
+      if (!asking.isUnderWay) {
+        const present = succession.read();
+        if (mayAsk(present, podUid)) asking.askIfDue();
+        else ports.waiting(whyNotAsked(present, podUid));
+        pollMs = asking.isUnderWay ? times.pollMs.asking : mustWait(present, podUid) ? times.pollMs.patient : times.pollMs.eager;
+      }
     }
-    const pollMs = mustWait(succession.read(), podUid) ? times.pollMs.patient : times.pollMs.eager;
     await Promise.race([wait(pollMs, signal), asking.news]);
   }
   return null;
+}
+
+function whyNotAsked({ holder, promised }: Succession, podUid: string): string {
+  if (holder === podUid && promised === null) return 'the last disk writes of this store, from before it was started again, are not over';
+  const name = promised ?? holder;
+  return `${name === null ? 'another store' : `pod ${name}`} has the pool; this one had its turn, and does not ask again: a new pod in its place would`;
 }
 
 /** One question at a time, and the last answer. */
@@ -91,11 +99,14 @@ class Asking {
   #underWay: Promise<void> | null = null;
   #keeperKeys: readonly string[] | null = null;
   #dueMs = 0;
-  #shown = '';
 
   constructor(ports: PodClaimPorts, times: ClaimTimes) {
     this.#ports = ports;
     this.#times = times;
+  }
+
+  get isUnderWay(): boolean {
+    return this.#underWay !== null;
   }
 
   /** Resolves when there is a new answer; never, while nothing is asked. */
@@ -124,9 +135,6 @@ class Asking {
     }
     this.#dueMs = performance.now() + this.#times.askAgainMs[answer.kind];
     this.#ports.waiting(answer.reason);
-    if (answer.reason === this.#shown) return;
-    this.#shown = answer.reason;
-    this.#ports.log.info({ reason: answer.reason }, 'another store has the pool; waiting for it');
   }
 }
 

@@ -1,7 +1,6 @@
 import { beforeEach, describe, expect, test } from '@jest/globals';
 import { claimPoolAlone, claimPoolForPod, type AskAnswer, type Claim } from '../../src/store/pool-claim.ts';
 import { afterLeaving, afterPromise, afterTaking, NO_SUCCESSION, type Succession } from '../../src/store/succession.ts';
-import { silentLogger } from '../../src/util/log.ts';
 import { eventually } from '../support/eventually.ts';
 
 class FakeLock {
@@ -21,7 +20,7 @@ class FakeLock {
 }
 
 const PATIENCE_MS = 150;
-const TIMES = { patienceMs: PATIENCE_MS, pollMs: { eager: 1, patient: 5 }, askAgainMs: { away: 1, refused: 1 } };
+const TIMES = { patienceMs: PATIENCE_MS, pollMs: { asking: 1, eager: 1, patient: 5 }, askAgainMs: { away: 1, refused: 1 } };
 
 let lock: FakeLock;
 let succession: Succession;
@@ -49,7 +48,6 @@ function claim(podUid: string): Promise<Claim | null> {
         return answer();
       },
       waiting: (reason) => void reasons.push(reason),
-      log: silentLogger(),
       times: TIMES,
     },
     stopping.signal,
