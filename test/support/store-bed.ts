@@ -119,7 +119,10 @@ export class Load {
 
   /** Requests of the device that were answered, by whom ever. */
   get completed(): number {
-    const fields = fs.readFileSync(`/sys/block/${path.basename(this.#devicePath)}/stat`, 'utf8').trim().split(/\s+/);
+    const fields = fs
+      .readFileSync(`/sys/block/${path.basename(this.#devicePath)}/stat`, 'utf8')
+      .trim()
+      .split(/\s+/);
     return Number(fields[0]) + Number(fields[4]);
   }
 
@@ -154,9 +157,14 @@ export class StoreBed {
   readonly endpoint = `unix://${this.folder}/run/store.sock`;
   readonly keeperSocket = path.join(this.folder, 'run/keeper.sock');
   readonly client = new StoreClient({ target: this.endpoint, timeoutMs: 5_000 });
+  readonly #poolSize: string;
   readonly #processes: BedProcess[] = [];
   readonly #loads: Load[] = [];
   #poolId = '';
+
+  constructor(options: { readonly poolSize?: string } = {}) {
+    this.#poolSize = options.poolSize ?? '512MiB';
+  }
 
   async startKeeper(): Promise<BedProcess> {
     const keeper = new BedProcess('keeper', ['--socket', this.keeperSocket]);
@@ -168,7 +176,7 @@ export class StoreBed {
   /** Starts a store, and does not wait for it. */
   spawnStore(options: StoreProcessOptions): BedProcess {
     const store = new BedProcess('store', [
-      ...['--pool', path.join(this.folder, 'pool'), '--size', '512MiB', '--endpoint', options.endpoint ?? this.endpoint],
+      ...['--pool', path.join(this.folder, 'pool'), '--size', this.#poolSize, '--endpoint', options.endpoint ?? this.endpoint],
       ...['--keeper', this.keeperSocket, '--node', 'n1'],
       ...(options.pod === null ? [] : ['--pod-uid', options.pod]),
       ...(options.flags ?? []),

@@ -3,6 +3,8 @@
  * somebody is killed at one of the steps. I/O waits; it never fails, and never reads what was not written.
  */
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import { canUseFuse, canUseLoop, describeIf, hasPrograms } from '../support/capabilities.ts';
 import { eventually } from '../support/eventually.ts';
@@ -276,6 +278,44 @@ describeIf(
       expect(performance.now() - startMs).toBeLessThan(10_000);
       expect(old.said(ASKED)).toBe(0);
       await expectAllIsWell();
+    },
+    LIMIT_MS,
+  );
+});
+
+describeIf(
+  canUseFuse(),
+  canUseLoop(),
+  hasPrograms('dd'),
+)('hand-over of a full pool', () => {
+  let bed: StoreBed;
+  beforeEach(() => {
+    bed = new StoreBed({ poolSize: '128MiB' });
+  });
+  afterEach(async () => {
+    await bed.cleanUp();
+  }, LIMIT_MS);
+
+  test(
+    'a write that waits for room waits on, and goes through when there is some',
+    async () => {
+      await bed.startKeeper();
+      const old = await bed.startStore({ pod: 'old' });
+      const device = await bed.makeDevice('data', 96 * MIB);
+      const overwrite = ['if=/dev/urandom', `of=${device}`, 'bs=1M', 'count=72', 'oflag=direct', 'conv=fsync'];
+      expect(spawnSync('dd', overwrite, { timeout: 30_000 }).status).toBe(0);
+      const [volume] = await bed.client.listVolumes();
+      const { snapshot } = await bed.client.createSnapshot({ name: 'before', sourceVolumeId: volume!.id, attributes: {} });
+      const writer = spawn('dd', overwrite, { stdio: 'ignore' });
+      const written = once(writer, 'exit');
+      await eventually('writes wait', async () => (await bed.client.getPool()).parkedWrites > 0, 30_000);
+      await bed.startStore({ pod: 'new' });
+      await old.says(SUCCEEDED);
+      await eventually('they wait on', async () => (await bed.client.getPool()).parkedWrites > 0, 30_000);
+      expect(writer.exitCode).toBeNull();
+      await bed.client.deleteSnapshot(snapshot.id);
+      expect((await written)[0]).toBe(0);
+      expect(await bed.client.check()).toMatchObject({ problems: [] });
     },
     LIMIT_MS,
   );
