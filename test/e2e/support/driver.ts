@@ -155,8 +155,12 @@ export class Driver {
 
   /** The metrics of a pod of a role, in Prometheus's text format. */
   async metrics(role: Exclude<Role, 'keeper'>, node?: string): Promise<string> {
-    const { name } = (await this.pod(role, node)).metadata;
-    return this.#kube.api.text('GET', `api/v1/namespaces/${this.namespace}/pods/${name}:${httpPort}/proxy/metrics`);
+    return this.metricsOf((await this.pod(role, node)).metadata.name);
+  }
+
+  /** Those of one pod, where several serve. */
+  metricsOf(pod: string): Promise<string> {
+    return this.#kube.api.text('GET', `api/v1/namespaces/${this.namespace}/pods/${pod}:${httpPort}/proxy/metrics`);
   }
 
   /** What the driver holds on all nodes, one a line: empty after all claims and snapshots are gone. */

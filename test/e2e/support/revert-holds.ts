@@ -6,7 +6,6 @@
 import type { Manifest } from './api.ts';
 import type { Driver } from './driver.ts';
 import type { Kube } from './kube.ts';
-import { revert } from './manifests.ts';
 
 const policyName = 'chunkstore-e2e-revert-holds';
 const finalizer = "'chunkstore.dev/revert'";
@@ -53,8 +52,8 @@ export class RevertHolds {
   /** They hold in one namespace, once this has ended. */
   static async lay(options: { readonly kube: Kube; readonly driver: Driver; readonly namespace: string }): Promise<RevertHolds> {
     const { kube, driver, namespace } = options;
-    const { spec } = await driver.pod('controller');
-    const account = `system:serviceaccount:${driver.namespace}:${spec.serviceAccountName}`;
+    const pod = await driver.pod('controller');
+    const account = `system:serviceaccount:${driver.namespace}:${pod['spec'].serviceAccountName}`;
     const laid = new RevertHolds({ kube, account });
     await kube.apply(policy(account), binding(namespace));
     await laid.#waitUntilInForce(namespace);
@@ -68,22 +67,24 @@ export class RevertHolds {
 
   /** The API server takes a second to heed a new policy: it is asked to do what the policy forbids, without doing it. */
   async #waitUntilInForce(namespace: string): Promise<void> {
-    const probe = revert({ name: 'completing', claim: 'none', snapshot: 'none' });
-    await this.#kube.api.create({ ...probe, metadata: { ...probe.metadata, namespace } });
-    const change = ['patch', 'volumerevert', 'completing', `--namespace=${namespace}`, '--subresource=status', '--type=merge'];
-    const asController = [`--as=${this.#account}`, '--dry-run=server', '--patch={"status":{"phase":"Complete"}}'];
-    try {
-      await this.#kube.until(
-        'the policy that holds VolumeReverts is in force',
-        async () => {
-          const { status, errorOutput } = await this.#kube.kubectlAny([...change, ...asController]);
-          return (status !== 0 && errorOutput.includes(messageOf('completing'))) || `the write was answered with: ${errorOutput}`;
-        },
-        { timeoutMs: knownLimitMs },
-      );
-    } finally {
-      await this.#kube.remove({ kind: 'VolumeRevert', name: 'completing', namespace }, { timeoutMs: knownLimitMs });
-    }
+    const name = 'making-content';
+    const forbidden = {
+      apiVersion: 'snapshot.storage.k8s.io/v1',
+      kind: 'VolumeSnapshotContent',
+      metadata: { name: `${namespace}-probe` },
+      spec: {
+        driver: 'csi.example.com',
+        deletionPolicy: 'Retain',
+        source: { snapshotHandle: 'none' },
+        volumeSnapshotRef: { namespace, name: `${name}-before-probe` },
+      },
+    };
+    const create = ['create', `--as=${this.#account}`, '--dry-run=server', '--filename=-'];
+    const probe = async () => {
+      const { status, errorOutput } = await this.#kube.kubectlAny(create, { input: JSON.stringify(forbidden) });
+      return (status !== 0 && errorOutput.includes(messageOf(name))) || `the write was answered with: ${errorOutput}`;
+    };
+    await this.#kube.until('the policy that holds VolumeReverts is in force', probe, { timeoutMs: knownLimitMs });
   }
 }
 
@@ -141,7 +142,9 @@ function binding(namespace: string): Manifest {
 
 function isAbout(resource: Hold['resource'], name: string): string {
   const [plural, subresource = ''] = resource.split('/');
-  const kind = `request.resource.resource == '${plural}' && request.subResource == '${subresource}'`;
+  // What a request has not is no field of it.
+  const isSubresource = `(has(request.subResource) ? request.subResource : '') == '${subresource}'`;
+  const kind = `request.resource.resource == '${plural}' && ${isSubresource}`;
   switch (resource) {
     case 'volumereverts':
     case 'volumereverts/status':
