@@ -82,7 +82,7 @@ describeOnCluster('the examples', {}, (bed) => {
     try {
       const kubeconfig = join(temporary, 'kubeconfig');
       copyFileSync(settings.kubeconfig, kubeconfig);
-      const [program, ...parameters] = [...settings.prefix, 'bash', '-euo', 'pipefail', '-c'] as [string, ...string[]];
+      const [program = '', ...parameters]: readonly string[] = [...settings.prefix, 'bash', '-euo', 'pipefail', '-c'];
       const script = `cd ${folder}\nkubectl config set-context --current --namespace=${space.name} >/dev/null\n${commands}`;
       await run(program, [...parameters, script], { timeoutMs: commandLimitMs, environment: { KUBECONFIG: kubeconfig } });
     } finally {
