@@ -68,11 +68,9 @@ describeIf(
         holder.signal('SIGTERM');
         expect(await holder.ended()).toBe('status 0');
         // A call works at once with the new one.
-        await bed.client.createSnapshot({
-          name: `round-${round}`,
-          sourceVolumeId: (await bed.client.listVolumes())[0]!.id,
-          attributes: {},
-        });
+        const [volume] = await bed.client.listVolumes();
+        const { snapshot } = await bed.client.createSnapshot({ name: `round-${round}`, sourceVolumeId: volume!.id, attributes: {} });
+        await bed.client.deleteSnapshot(snapshot.id);
         holder = next;
       }
       expect(bed.succession).toMatchObject({ holder: 'pod-10', promised: null });
