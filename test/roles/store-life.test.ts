@@ -11,7 +11,10 @@ import { silentLogger } from '../../src/util/log.ts';
 import { eventually } from '../support/eventually.ts';
 
 const POOL = 'p'.repeat(26);
-const TIMES = { claim: { patienceMs: 60, pollMs: { asking: 1, eager: 1, patient: 5 }, askAgainMs: { away: 5, refused: 5 } }, prepareAgainMs: 5 };
+const TIMES = {
+  claim: { patienceMs: 60, pollMs: { asking: 1, eager: 1, patient: 5 }, askAgainMs: { away: 5, refused: 5 } },
+  prepareAgainMs: 5,
+};
 
 /** What happened to stores and locks, in order. */
 let steps: string[];
