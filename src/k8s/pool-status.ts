@@ -75,11 +75,13 @@ export function poolStatus(
   };
 }
 
-/** `conditions`: a condition has another status or reason, which people and their tools wait for. */
+/** `conditions`: a condition has another status or reason, or no device is in use any more: people and their tools wait for that. */
 export function differenceOf(before: PoolStatus | undefined, after: PoolStatus): 'none' | 'figures' | 'conditions' {
   const verdicts = (status: PoolStatus | undefined): string =>
     JSON.stringify((status?.conditions ?? []).map(({ type, status: verdict, reason }) => [type, verdict, reason]));
   if (verdicts(before) !== verdicts(after)) return 'conditions';
+  // Whoever uninstalls or repairs waits until nothing is in use.
+  if (after.attached === 0 && before?.attached !== 0) return 'conditions';
   return canonical(before) === canonical(after) ? 'none' : 'figures';
 }
 

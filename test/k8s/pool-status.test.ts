@@ -103,6 +103,9 @@ describe('the difference between two', () => {
     const before = statusOf();
     expect(differenceOf(before, statusOf(figures({ volumes: 4 }), before))).toBe('figures');
     expect(differenceOf(before, statusOf(figures({ parkedWrites: 1 }), before))).toBe('conditions');
+    const inUse = statusOf(figures({ attached: 1 }));
+    expect(differenceOf(statusOf(figures({ attached: 2 })), inUse)).toBe('figures');
+    expect(differenceOf(inUse, statusOf(figures({ attached: 0 }), inUse))).toBe('conditions');
     expect(differenceOf(undefined, before)).toBe('conditions');
   });
 });
