@@ -15,10 +15,12 @@ import { CERTIFICATE_POLICY } from '../k8s/certificates/policy.ts';
 import { CertificateSigner } from '../k8s/certificates/signer.ts';
 import { createKubernetesClient, type KubernetesClient } from '../k8s/client.ts';
 import { EventRecorder } from '../k8s/events.ts';
+import { ForeignSnapshots } from '../k8s/foreign-snapshots.ts';
 import { LeaderElection } from '../k8s/leader.ts';
 import { collectOrphans } from '../k8s/orphans.ts';
 import { PoolMonitor } from '../k8s/pool-monitor.ts';
 import { DRIVER_NAME, leases, persistentVolumeClaims } from '../k8s/resources.ts';
+import { poolOfHandle } from '../k8s/reverts/names.ts';
 import { RevertReconciler } from '../k8s/reverts/reconciler.ts';
 import { KubernetesStoreDirectory } from '../k8s/store-directory.ts';
 import { StoreClient } from '../store/client.ts';
@@ -174,6 +176,7 @@ async function lead(cluster: Cluster, signal: AbortSignal): Promise<void> {
     new AuthorityKeeper({ ...certificates, onProblem: (problem) => tellOfAuthority(cluster, problem) }),
     new CertificateSigner({ ...certificates, storeServiceAccount: `${release}-store` }),
     new PoolMonitor({ ...shared, probe: (poolId) => directory.ofPool(poolId) }),
+    new ForeignSnapshots({ api, record: cluster.events.record, isOurs: (handle) => poolOfHandle(handle) !== null }),
     reverts,
   ];
   reverts.start();
