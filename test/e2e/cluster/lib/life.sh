@@ -66,7 +66,8 @@ abandon_start() {
 down() {
   local number devices
   [ -d "$directory" ] || return 0
-  if runs kube-apiserver; then end_pods; fi
+  # One whose etcd is dead answers nothing, and each of these would wait its minute for it.
+  if runs kube-apiserver && in_control_plane timeout 10 kubectl get --raw /readyz >/dev/null 2>&1; then end_pods; fi
   for number in api-proxy kube-scheduler kube-controller-manager; do stop "$number"; done
   for number in $(node_numbers); do
     stop "kubelet-$number"
