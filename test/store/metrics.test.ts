@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
 import { expect, test } from '@jest/globals';
 import { Operation } from '../../src/block/ports.ts';
 import { Statistics } from '../../src/block/statistics.ts';
@@ -5,6 +7,7 @@ import type { EngineControl } from '../../src/store/control.ts';
 import { tellStoreMetrics } from '../../src/store/metrics.ts';
 import { silentLogger } from '../../src/util/log.ts';
 import { createMetrics, type Metrics } from '../../src/util/metrics.ts';
+import { metricNamesIn, Scrape } from '../support/prometheus-text.ts';
 
 const poolId = 'p'.repeat(26);
 const objectId = 'o'.repeat(26);
@@ -136,4 +139,15 @@ test('calls are counted by name and code', async () => {
   const values = await scrape(metrics);
   expect(values.get('chunkstore_calls_total{call="CreateVolume",code="ABORTED"}')).toBe(1);
   expect(values.get('chunkstore_call_duration_seconds_count{call="CreateVolume"}')).toBe(2);
+});
+
+test('the dashboard and the documents name only what is told', async () => {
+  const { metrics } = setUp();
+  const told = new Set(new Scrape((await metrics.text()).body).names());
+  const repository = path.join(import.meta.dirname, '../..');
+  const used = ['charts/chunkstore/dashboards/chunkstore.json', 'docs/operations.md'].flatMap((file) =>
+    metricNamesIn(readFileSync(path.join(repository, file), 'utf8')),
+  );
+  expect(used.length).toBeGreaterThan(10);
+  expect(used.filter((name) => !told.has(name))).toEqual([]);
 });
