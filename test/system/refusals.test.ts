@@ -85,7 +85,11 @@ describeIf(
       };
 
       const cases: [what: string, damage: () => void, words: RegExp, flags?: Readonly<Record<string, string>>][] = [
-        ['a pool of another version', () => edit((identity) => (identity['version'] = 99)), /has version 99, this program reads version 1/],
+        [
+          'a pool of another version',
+          () => edit((identity) => (identity['version'] = 99)),
+          /has version 99 of the format, this program knows version 1 only: a newer program/,
+        ],
         [
           'another pool.json',
           () => fs.writeFileSync(file('pool.json'), '{"name":"mine"}'),
