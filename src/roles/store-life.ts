@@ -36,7 +36,7 @@ export interface StoreLifePorts {
   /** Nothing is served any more, and the process must end at once. */
   readonly failed: (error: unknown) => void;
   readonly log: Logger;
-  readonly times?: { readonly claim: ClaimTimes; readonly prepareAgainMs: number };
+  readonly times?: { readonly claim: ClaimTimes; readonly prepareAgainMs: number; readonly keeperLimitMs?: number };
 }
 
 /** What `serve` began. */
@@ -51,6 +51,11 @@ const SUCCESSOR_LIMIT_MS = 5_000;
 const SUCCESSOR_POLL_MS = 50;
 /** A call may wait ten seconds for a node to sync. */
 const CALLS_LIMIT_MS = 11_000;
+/** Together with what comes after it, below the limit of an orderly end. A new pod of the keeper is there in seconds. */
+const KEEPER_LIMIT_MS = 20_000;
+const KEEPER_POLL_MS = 50;
+/** The shared memory alone: what it holds is in the pool when a store has ended in order. */
+const KEYS_WITHOUT_DEVICES = 1;
 /** Where nobody hands over: with memory of a predecessor its last writes are waited for; otherwise only as long as the
  * kernel needs to clear up after a process that was killed together with its keeper. */
 const ALONE_WAIT_MS = { successor: 60_000, other: 10_000 };
@@ -237,12 +242,25 @@ export class StoreLife {
   async #end(store: RunningStore, serving: Serving | null): Promise<void> {
     const { podUid, succession, log } = this.#ports;
     store.admission.close();
-    if (!(await store.admission.idle({ timeoutMs: CALLS_LIMIT_MS }))) log.warn('calls under way are cut off by the end');
+    const [callsEnded] = await Promise.all([store.admission.idle({ timeoutMs: CALLS_LIMIT_MS }), this.#untilKept(store)]);
+    if (!callsEnded) log.warn('calls under way are cut off by the end');
     await serving?.end();
     await store.stop();
     if (podUid !== null) succession.write(afterLeaving(succession.read()));
     store.release();
     await store.letGo();
+  }
+
+  /** Where keeper and store are ended together, this one has the only copies of the connections until the next keeper is
+   * there. Without a limit a node without a keeper would never end; I/O goes on meanwhile. */
+  async #untilKept(store: RunningStore): Promise<void> {
+    const { podUid, log, times } = this.#ports;
+    const isKept = () => podUid === null || store.keeperReady || store.keeperKeys().length <= KEYS_WITHOUT_DEVICES;
+    if (isKept()) return;
+    log.warn('no keeper has the devices of this store: waiting for one before the end');
+    const deadline = performance.now() + (times?.keeperLimitMs ?? KEEPER_LIMIT_MS);
+    while (!isKept() && performance.now() < deadline) await wait(KEEPER_POLL_MS);
+    if (!isKept()) log.error('no keeper has come: the devices in use on this node end with this store');
   }
 
   #enter(state: StoreState, detail: string): void {

@@ -8,6 +8,7 @@ import type { PreparedStore, RunningStore } from '../../src/store/store.ts';
 import { afterTaking, NO_SUCCESSION, type Succession } from '../../src/store/succession.ts';
 import { StoreError } from '../../src/util/errors.ts';
 import { silentLogger } from '../../src/util/log.ts';
+import { wait } from '../../src/util/wait.ts';
 import { eventually } from '../support/eventually.ts';
 
 const POOL = 'p'.repeat(26);
@@ -26,6 +27,8 @@ let open: () => Promise<void>;
 let ping: () => Promise<void>;
 let handOver: HandOverHandler | null;
 let admission: Admission;
+let keeperReady: boolean;
+let keeperKeys: readonly string[];
 let failure: unknown;
 
 beforeEach(() => {
@@ -36,6 +39,8 @@ beforeEach(() => {
   open = () => Promise.resolve();
   ping = () => Promise.resolve();
   handOver = null;
+  keeperReady = true;
+  keeperKeys = ['memory'];
   failure = null;
 });
 
@@ -49,8 +54,10 @@ function fakeStore(): RunningStore {
   const store = {
     poolId: POOL,
     admission,
-    keeperReady: true,
-    keeperKeys: () => ['memory'],
+    get keeperReady() {
+      return keeperReady;
+    },
+    keeperKeys: () => keeperKeys,
     ping: () => ping(),
     stop: async () => void steps.push('stopped'),
     release: () => void steps.push(`released, ${succession.holder} is the holder`),
@@ -130,6 +137,32 @@ describe('the life of a store', () => {
     await running;
     await stopping;
     expect(steps).toContain('calls ended');
+  });
+
+  test('ends only when a keeper has its devices, because the one before may be ended together with it', async () => {
+    const store = await started();
+    keeperReady = false;
+    keeperKeys = ['memory', 'volume'];
+    const stopping = store.stop();
+    await eventually('it is ending', () => store.state === 'ending');
+    await wait(20);
+    // It serves on: neither the data thread nor the locks are given up.
+    expect(steps.at(-1)).toBe('serving');
+    keeperReady = true;
+    await stopping;
+    expect(steps.at(-1)).toBe('let go');
+  });
+
+  test.each([
+    ['it has no devices', { podUid: 'pod', keys: ['memory'] }],
+    ['its parent ends the keeper after it', { podUid: null, keys: ['memory', 'volume'] }],
+    ['none comes in time', { podUid: 'pod', keys: ['memory', 'volume'] }],
+  ])('ends without a keeper when %s', async (_, { podUid, keys }) => {
+    const store = await started({ podUid, times: { ...TIMES, keeperLimitMs: 30 } });
+    keeperReady = false;
+    keeperKeys = keys;
+    await store.stop();
+    expect(steps.at(-1)).toBe('let go');
   });
 
   test('waits for a keeper that is still to come, and can be ended meanwhile', async () => {
