@@ -120,6 +120,16 @@ export class Driver {
     for (const { metadata } of pods) {
       await this.#kube.waitUntilGone({ kind: 'Pod', name: metadata.name, namespace: this.namespace }, { timeoutMs: readyLimitMs });
     }
+    // The workload's own status may still be that of before.
+    const probe = async () => {
+      const others = await this.pods(role, node);
+      const unready = others.filter((pod) => !isReady(pod));
+      return (
+        (others.length >= pods.length && unready.length === 0) ||
+        `${others.length} of ${pods.length} are there: ${others.map(describePod).join('; ')}`
+      );
+    };
+    await this.#kube.until(`other pods of role ${role} are ready`, probe, { timeoutMs: readyLimitMs, namespaces: [this.namespace] });
     await this.waitUntilReady();
   }
 
