@@ -9,7 +9,7 @@ const limitMs = 120_000;
 const known = (seed: string) => ({ path: '/data/known', seed, sizeBytes: 3 * mebibyte });
 
 describeOnCluster('access to volumes', {}, ({ inSpace, kube, settings }) => {
-  test(
+  test.concurrent(
     'is for one pod with ReadWriteOncePod, whoever else asks',
     inSpace(async (space) => {
       await space.claim({ name: 'data', accessModes: ['ReadWriteOncePod'] });
@@ -31,7 +31,7 @@ describeOnCluster('access to volumes', {}, ({ inSpace, kube, settings }) => {
     }),
   );
 
-  test(
+  test.concurrent(
     'is shared by pods of a node otherwise, and read-only where that is asked for',
     inSpace(async (space) => {
       await space.claim({ name: 'data' });
@@ -61,7 +61,7 @@ describeOnCluster('access to volumes', {}, ({ inSpace, kube, settings }) => {
     }),
   );
 
-  test(
+  test.concurrent(
     'is given to the group of a pod without rights of its own',
     inSpace(async (space) => {
       const asUser = (user: number, group: number): Fields => ({
@@ -82,7 +82,7 @@ describeOnCluster('access to volumes', {}, ({ inSpace, kube, settings }) => {
     }),
   );
 
-  test(
+  test.concurrent(
     'lasts as long as its pod with an ephemeral volume',
     inSpace(async (space) => {
       await space.pod({
@@ -99,7 +99,7 @@ describeOnCluster('access to volumes', {}, ({ inSpace, kube, settings }) => {
     }),
   );
 
-  test(
+  test.concurrent(
     'is each pod its own in a StatefulSet, wherever it goes',
     inSpace(async (space) => {
       const names = ['set-0', 'set-1', 'set-2'];

@@ -12,7 +12,7 @@ const growLimitMs = 120_000;
 const resourceCapability = 24n;
 
 describeOnCluster('expansion', {}, ({ driver, inSpace, kube, timings }) => {
-  test(
+  test.concurrent(
     'grows XFS and btrfs under a running pod, and ext4 where the kernel lets the driver do it',
     inSpace(async (space) => {
       const mounts = { '/ext4': 'ext4', '/xfs': 'xfs', '/btrfs': 'btrfs' };
@@ -49,7 +49,7 @@ describeOnCluster('expansion', {}, ({ driver, inSpace, kube, timings }) => {
     }),
   );
 
-  test(
+  test.concurrent(
     'grows a claim that no pod uses, when the next one does',
     inSpace(async (space) => {
       const names = ['ext4', 'xfs', 'btrfs'];

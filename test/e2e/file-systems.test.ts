@@ -7,7 +7,7 @@ const mebibyte = 1024 * 1024;
 
 describeOnCluster('clones and restores', {}, ({ inSpace }) => {
   for (const fileSystem of ['xfs', 'btrfs']) {
-    test(
+    test.concurrent(
       `of ${fileSystem} are mounted beside their source on one node, and diverge`,
       inSpace(async (space) => {
         const className = `${space.name}-${fileSystem}`;

@@ -10,7 +10,7 @@ const known = (seed: string) => ({ path: '/data/known', seed, sizeBytes: 6 * meb
 const counting = ['sh', '-c', 'i=0; while :; do i=$((i + 1)); echo $i >>/data/count; sleep 0.01; done'];
 
 describeOnCluster('snapshots', {}, ({ inSpace, kube, timings }) => {
-  test(
+  test.concurrent(
     'hold what a claim in use held at their moment, and are restored to claims as large or larger',
     inSpace(async (space) => {
       await space.claim({ name: 'data' });
@@ -59,7 +59,7 @@ describeOnCluster('snapshots', {}, ({ inSpace, kube, timings }) => {
     }),
   );
 
-  test(
+  test.concurrent(
     'outlive their claim, and the snapshots before and after them',
     inSpace(async (space) => {
       await space.claim({ name: 'data' });

@@ -15,7 +15,7 @@ export async function keepArtifacts(options: {
   readonly namespaces: readonly string[];
 }): Promise<string> {
   const { api, namespaces } = options;
-  const folder = join(options.folder, options.test.replaceAll(/[^\w.-]+/g, '-').slice(0, 120));
+  const folder = join(options.folder, options.test.replaceAll(/[^\w.-]+/g, '-').slice(-120));
   mkdirSync(folder, { recursive: true });
   const keep = (name: string, text: string) => writeFileSync(join(folder, name), text);
   const attempt = async (name: string, action: () => Promise<string>) => {

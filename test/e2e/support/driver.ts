@@ -134,11 +134,12 @@ export class Driver {
   }
 
   /**
-   * Deletes all pods of the driver, role after role, so that volumes in use go on: keeper and store hold the devices for
-   * each other, and what is in use is lost when both go at once, as when the node itself goes.
+   * Deletes all pods of the driver, the stores only after the keepers, so that volumes in use go on: keeper and store hold
+   * the devices for each other, and what is in use may be lost when both go at once, as when the node itself goes.
    */
   async restartAll(): Promise<void> {
-    for (const role of ['keeper', 'store', 'node', 'controller'] as const) await this.restart(role);
+    const dataPath = this.restart('keeper').then(() => this.restart('store'));
+    await Promise.all([dataPath, this.restart('node'), this.restart('controller')]);
   }
 
   /** The standard output of one of the operator's commands against the store of a node: `list`, `space`, `check`, … */

@@ -68,7 +68,8 @@ async function runInSpace(bed: Bed, body: (space: Space) => Promise<void>): Prom
     const folder = await keepArtifacts({
       api: bed.kube.api,
       folder: bed.settings.artifacts,
-      test: expect.getState().currentTestName ?? 'test',
+      // Of tests that run at the same time, the name may be another's.
+      test: `${expect.getState().currentTestName ?? 'test'} ${space.name}`,
       namespaces: [space.name, bed.settings.namespace],
     });
     process.stderr.write(`what is known of the failed test is in ${folder}\n`);
