@@ -110,7 +110,7 @@ function recordDriversPart({ timings }: ClusterBed, before: DriversPart, after: 
   for (const [index, { role, times }] of after.entries()) {
     for (const call of role === 'controller' ? ['CreateVolume', 'CreateSnapshot'] : ['createVolume', 'createSnapshot']) {
       const mean = meanMs(before[index]?.times ?? new Map(), times, call);
-      if (mean !== null) timings.record(`of that the ${role}, mean ${call}`, mean);
+      if (mean !== null) timings.record(`ten at once: mean ${call} in the ${role}`, mean);
     }
   }
 }
