@@ -18,7 +18,7 @@
     - --leader-election-namespace=$(NAMESPACE)
     - --timeout=60s
     - --retry-interval-start=1s
-    - --retry-interval-max=30s
+    - --retry-interval-max=10s
     - --kube-api-qps=50
     - --kube-api-burst=100
     - --http-endpoint=:{{ .healthPort }}
