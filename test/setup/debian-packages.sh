@@ -23,29 +23,5 @@ findmnt:util-linux
 fsfreeze:util-linux
 '
 
-missing_packages() {
-  for line in $programs; do
-    command -v "${line%%:*}" >/dev/null || echo "${line##*:}"
-  done | sort -u | tr '\n' ' '
-}
-
-packages=$(missing_packages)
-[ -n "$packages" ] || exit 0
-
-if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-  echo "setup: MISSING packages (Debian names): $packages" >&2
-  echo "setup: install them, or run make as root on Debian; what needs them is skipped or fails by name" >&2
-  exit 0
-fi
-
-echo "setup: installing Debian packages: $packages"
-export DEBIAN_FRONTEND=noninteractive
-install_packages() {
-  # shellcheck disable=SC2086 # a list of names
-  apt-get install -qq -y --no-install-recommends -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0 $packages </dev/null >/dev/null
-}
-apt-get update -qq -o DPkg::Lock::Timeout=120 </dev/null || echo "setup: apt-get update failed; trying with what is known" >&2
-install_packages || echo "setup: apt-get install failed" >&2
-
-packages=$(missing_packages)
-[ -z "$packages" ] || echo "setup: STILL MISSING: $packages(what needs them is skipped or fails by name)" >&2
+. "$(dirname "$0")/lib-packages.sh"
+install_missing "" "what needs them is skipped or fails by name"
