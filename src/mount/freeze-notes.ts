@@ -18,6 +18,7 @@ import { assert } from '../util/assert.ts';
 import { StoreError } from '../util/errors.ts';
 import { runCommand } from '../util/exec.ts';
 import { readMountTable, type MountEntry } from './mount-table.ts';
+import { syncFolder } from '../util/sync-folder.ts';
 
 /** What is about to be frozen. */
 export interface FreezeSubject {
@@ -178,15 +179,6 @@ async function openIfThere(place: string): Promise<FileHandle | null> {
   } catch (error) {
     if (isSystemError(error, 'ENOENT')) return null;
     throw error;
-  }
-}
-
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
   }
 }
 

@@ -6,10 +6,11 @@
  * has no say in the data path: what is attached goes on, and detaching, deleting and reading are never refused.
  */
 import fs from 'node:fs';
-import { open, rm, writeFile } from 'node:fs/promises';
+import { rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { StoreError } from '../util/errors.ts';
 import { Turns } from '../util/busy-locks.ts';
+import { syncFolder } from '../util/sync-folder.ts';
 
 const MARKER = 'lost';
 /** For whoever looks into the folder; no program reads it. */
@@ -66,14 +67,5 @@ export class PoolFence implements Fence {
 
   get #marker(): string {
     return path.join(this.#folder, MARKER);
-  }
-}
-
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
   }
 }

@@ -1,5 +1,5 @@
 /** What reverting needs from the rest: stores by pool, and a place for events. StoreClient fits `RevertStore` as it is. */
-import type { KubernetesObject, Resource } from '../api.ts';
+import type { RecordedEvent } from '../events.ts';
 
 export interface RevertStoreVolume {
   readonly id: string;
@@ -41,15 +41,5 @@ export interface RevertStores {
   ofPool(poolId: string): Promise<RevertStore | null>;
 }
 
-export interface RevertEvent {
-  readonly resource: Resource<KubernetesObject>;
-  readonly object: KubernetesObject;
-  readonly type: 'Normal' | 'Warning';
-  /** One word in CamelCase each. */
-  readonly reason: string;
-  readonly action: string;
-  readonly note: string;
-}
-
 /** Never fails: an event that cannot be written is lost. */
-export type RecordEvent = (event: RevertEvent) => void;
+export type RecordEvent = (event: RecordedEvent) => void;

@@ -11,7 +11,8 @@ import {
 } from '../../../src/k8s/resources.ts';
 import { CALL_SURELY_OVER_MS } from '../../../src/k8s/reverts/decide.ts';
 import { safetyContentName, safetyHandle, safetyName, safetyObjectId, safetySnapshotName, uidOf } from '../../../src/k8s/reverts/names.ts';
-import type { RevertEvent, RevertStores } from '../../../src/k8s/reverts/ports.ts';
+import type { RecordedEvent } from '../../../src/k8s/events.ts';
+import type { RevertStores } from '../../../src/k8s/reverts/ports.ts';
 import { takeOn, type Outcome } from '../../../src/k8s/reverts/steps.ts';
 import { StoreError } from '../../../src/util/errors.ts';
 import { silentLogger } from '../../../src/util/log.ts';
@@ -23,7 +24,7 @@ const SPEC = { claimName: 'data', snapshotName: 'monday' };
 
 let cluster: RevertCluster;
 let volume: ModelVolume;
-let events: RevertEvent[];
+let events: RecordedEvent[];
 let stores: RevertStores;
 
 beforeEach(() => {
