@@ -10,8 +10,9 @@ import type { ClaimNotices } from '../csi/ports.ts';
 import { CsiServer } from '../csi/server.ts';
 import type { Config } from '../config.ts';
 import { AuthorityKeeper } from '../k8s/certificates/authority.ts';
-import { ControllerIdentity } from '../k8s/certificates/controller-identity.ts';
+import { createControllerIdentity } from '../k8s/certificates/controller-identity.ts';
 import { CERTIFICATE_POLICY } from '../k8s/certificates/policy.ts';
+import type { RenewedIdentity } from '../k8s/certificates/renewed-identity.ts';
 import { CertificateSigner } from '../k8s/certificates/signer.ts';
 import { createKubernetesClient, type KubernetesClient } from '../k8s/client.ts';
 import { EventRecorder } from '../k8s/events.ts';
@@ -70,7 +71,7 @@ export async function startClusterController(config: Config, log: Logger): Promi
 /** What every replica has. */
 interface Cluster {
   readonly api: KubernetesClient;
-  readonly identity: ControllerIdentity;
+  readonly identity: RenewedIdentity;
   readonly directory: KubernetesStoreDirectory<StoreClient>;
   readonly events: EventRecorder;
   readonly namespace: string;
@@ -85,7 +86,7 @@ async function joinCluster({ flags }: Config, log: Logger): Promise<Cluster> {
   const release = flags.text('release');
   const service = flags.text('stores-service');
   const api = await createKubernetesClient({ userAgent: `chunkstore-controller/${VERSION}`, logger: log });
-  const identity = new ControllerIdentity({ api, namespace, release, policy: CERTIFICATE_POLICY, clock: systemClock, log });
+  const identity = createControllerIdentity({ api, namespace, release, policy: CERTIFICATE_POLICY, clock: systemClock, log });
   const directory = new KubernetesStoreDirectory({
     api,
     namespace,

@@ -4,7 +4,8 @@
  * away.
  */
 import type { Flags } from '../config.ts';
-import { StoreIdentity } from '../k8s/certificates/store-identity.ts';
+import type { RenewedIdentity } from '../k8s/certificates/renewed-identity.ts';
+import { createStoreIdentity } from '../k8s/certificates/store-identity.ts';
 import { createKubernetesClient, type KubernetesClient } from '../k8s/client.ts';
 import type { PoolPhase, PoolProblem } from '../k8s/pool-status.ts';
 import { PoolPublisher } from '../k8s/pool-publisher.ts';
@@ -32,7 +33,7 @@ export interface ClusterStoreOptions {
 export class ClusterStore {
   readonly #options: ClusterStoreOptions;
   readonly #api: KubernetesClient;
-  readonly #identity: StoreIdentity;
+  readonly #identity: RenewedIdentity;
 
   private constructor(options: ClusterStoreOptions, api: KubernetesClient) {
     const { flags, poolId, log } = options;
@@ -40,7 +41,7 @@ export class ClusterStore {
     this.#api = api;
     const [namespace, release] = [flags.text('namespace'), flags.text('release')];
     // Asked for at once, so that it is there when the pool is.
-    this.#identity = new StoreIdentity({ api, namespace, release, poolId, clock: systemClock, log });
+    this.#identity = createStoreIdentity({ api, namespace, release, poolId, clock: systemClock, log });
   }
 
   /** Null outside of Kubernetes. */

@@ -3,14 +3,16 @@
  * killed and started again. Requests get what the API server adds: who asks, and from which node.
  */
 import { X509Certificate } from 'node:crypto';
-import { AuthorityKeeper, AuthoritySteps, BUNDLE_KEY } from '../../src/k8s/certificates/authority.ts';
+import { AuthorityKeeper, AuthoritySteps } from '../../src/k8s/certificates/authority.ts';
 import { decodeAuthorities, type AuthorityState } from '../../src/k8s/certificates/authority-state.ts';
-import { ControllerIdentity } from '../../src/k8s/certificates/controller-identity.ts';
+import { createControllerIdentity } from '../../src/k8s/certificates/controller-identity.ts';
+import { BUNDLE_KEY } from '../../src/k8s/certificates/installation.ts';
 import type { CertificatePolicy } from '../../src/k8s/certificates/policy.ts';
+import type { RenewedIdentity } from '../../src/k8s/certificates/renewed-identity.ts';
 import { STORE_SIGNER_NAME, STORE_USAGES } from '../../src/k8s/certificates/request-checks.ts';
 import { createRequest } from '../../src/k8s/certificates/requests.ts';
 import { CertificateSigner } from '../../src/k8s/certificates/signer.ts';
-import { StoreIdentity } from '../../src/k8s/certificates/store-identity.ts';
+import { createStoreIdentity } from '../../src/k8s/certificates/store-identity.ts';
 import { generateKey, isIssuedByOneOf, parseCertificates } from '../../src/k8s/certificates/x509.ts';
 import type { KubernetesApi } from '../../src/k8s/api.ts';
 import {
@@ -82,14 +84,16 @@ export class CertificateCluster {
     );
   }
 
-  controller(view = new StaleView()): ControllerIdentity {
-    return this.#started(new ControllerIdentity({ api: view.of(this.kubernetes), ...names, policy: this.policy, clock: this.clock, log }));
+  controller(view = new StaleView()): RenewedIdentity {
+    return this.#started(
+      createControllerIdentity({ api: view.of(this.kubernetes), ...names, policy: this.policy, clock: this.clock, log }),
+    );
   }
 
   /** On the node, with the pool's resource. */
-  store(poolId: string, node: string, view = new StaleView()): StoreIdentity {
+  store(poolId: string, node: string, view = new StaleView()): RenewedIdentity {
     this.addPool(poolId, node);
-    return this.#started(new StoreIdentity({ api: view.of(asUser(this.kubernetes, node)), ...names, poolId, clock: this.clock, log }));
+    return this.#started(createStoreIdentity({ api: view.of(asUser(this.kubernetes, node)), ...names, poolId, clock: this.clock, log }));
   }
 
   addPool(poolId: string, node: string): void {

@@ -22,11 +22,6 @@ export interface AuthorityState {
   readonly previous: { readonly certificate: string; readonly dropAfterMs: number } | null;
 }
 
-export interface NamespacedName {
-  readonly namespace: string;
-  readonly name: string;
-}
-
 /** The certificates that everybody must believe. PEM. */
 export function bundleOf(state: AuthorityState): string {
   return [state.current, state.next, state.previous].map((authority) => authority?.certificate ?? '').join('');

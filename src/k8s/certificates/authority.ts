@@ -9,45 +9,24 @@
 import { randomBytes } from 'node:crypto';
 import type { Clock } from '../../util/clock.ts';
 import { StoreError } from '../../util/errors.ts';
-import type { Logger } from '../../util/log.ts';
 import { Recurring } from '../../util/recurring.ts';
-import type { KubernetesApi, Resource, KubernetesObject, Informer } from '../api.ts';
+import type { Informer } from '../api.ts';
 import { configMaps, secrets, type ConfigMap, type Secret } from '../resources.ts';
-import { bundleOf, decodeAuthorities, encodeAuthorities, type AuthorityState, type NamespacedName } from './authority-state.ts';
+import { bundleOf, decodeAuthorities, encodeAuthorities, type AuthorityState } from './authority-state.ts';
+import { authoritySecretOf, BUNDLE_KEY, bundleConfigMapOf, watchOne, type Installation, type NamespacedName } from './installation.ts';
 import { ProblemLog } from './problem-log.ts';
 import { LONGEST_PAUSE_MS, validityFrom, type CertificatePolicy } from './policy.ts';
 import { afterStep, nextStep, publishedAnew, startOf } from './rotation.ts';
 import { createAuthority, type KeyAndCertificate } from './x509.ts';
 
-/** The key of the ConfigMap under which the bundle stands. */
-export const BUNDLE_KEY = 'ca.crt';
 /** More steps than ever follow each other without waiting, also when others change the Secret meanwhile. */
 const MOST_STEPS = 10;
 const RETRY_MS = { first: 1_000, most: 60_000 };
 
-export interface AuthorityOptions {
-  readonly api: KubernetesApi;
-  /** Where the Secret and the ConfigMap are; they are named after the release. */
-  readonly namespace: string;
-  readonly release: string;
+export interface AuthorityOptions extends Installation {
   readonly policy: CertificatePolicy;
-  readonly clock: Clock;
-  readonly log: Logger;
   /** Told of each new problem that a person must solve, in words, and of null when all is well again. */
   readonly onProblem: (problem: string | null) => void;
-}
-
-export function authoritySecretName(release: string): string {
-  return `${release}-ca`;
-}
-
-export function bundleConfigMapName(release: string): string {
-  return `${release}-ca-bundle`;
-}
-
-/** A picture of one object; RBAC can allow it by name. */
-export function watchOne<Type extends KubernetesObject>(api: KubernetesApi, resource: Resource<Type>, key: NamespacedName): Informer<Type> {
-  return api.watch(resource, { namespace: key.namespace, fieldSelector: `metadata.name=${key.name}` });
 }
 
 /** Keeps the authorities in order until it is stopped. */
@@ -99,10 +78,9 @@ export class AuthoritySteps {
   readonly #options: Omit<AuthorityOptions, 'onProblem'>;
 
   constructor(options: Omit<AuthorityOptions, 'onProblem'>) {
-    const { namespace, release } = options;
     this.#options = options;
-    this.secretKey = { namespace, name: authoritySecretName(release) };
-    this.bundleKey = { namespace, name: bundleConfigMapName(release) };
+    this.secretKey = authoritySecretOf(options);
+    this.bundleKey = bundleConfigMapOf(options);
   }
 
   /** Goes on until there is nothing more to do for now. Answers the time at which there will be. */

@@ -3,14 +3,12 @@
  * again and signed: a crash in between leaves it approved, and whoever leads next signs it. One that a person approved is
  * checked like any other. Requests of other signers are never touched.
  */
-import type { Clock } from '../../util/clock.ts';
 import { StoreError } from '../../util/errors.ts';
-import type { Logger } from '../../util/log.ts';
 import { Recurring } from '../../util/recurring.ts';
-import type { Informer, KubernetesApi } from '../api.ts';
+import type { Informer } from '../api.ts';
 import { certificateSigningRequests, chunkStorePools, secrets, type CertificateSigningRequest } from '../resources.ts';
-import { authoritySecretName } from './authority.ts';
 import { decodeAuthorities, type AuthorityState } from './authority-state.ts';
+import { authoritySecretOf, type Installation } from './installation.ts';
 import { LONGEST_PAUSE_MS, validityFrom, type CertificatePolicy } from './policy.ts';
 import { ProblemLog } from './problem-log.ts';
 import { readApplication, refusalByPool, STORE_SIGNER_NAME, type Application, type Refusal } from './request-checks.ts';
@@ -20,15 +18,10 @@ const RETRY_MS = { first: 1_000, most: 30_000 };
 const WAIT_FOR_POOL_MS = 60_000;
 const POOL_POLL_MS = 1_000;
 
-export interface SignerOptions {
-  readonly api: KubernetesApi;
-  readonly namespace: string;
-  readonly release: string;
+export interface SignerOptions extends Installation {
   /** Name of the service account of the stores, in the same namespace. */
   readonly storeServiceAccount: string;
   readonly policy: CertificatePolicy;
-  readonly clock: Clock;
-  readonly log: Logger;
 }
 
 export class CertificateSigner {
@@ -100,10 +93,11 @@ export class CertificateSigner {
 
   /** Read each time, so that nothing is ever signed from a Secret that was deleted. */
   async #authorities(): Promise<AuthorityState> {
-    const { api, namespace, release } = this.#options;
-    const key = { namespace, name: authoritySecretName(release) };
-    const secret = await api.get(secrets, key);
-    if (secret === null) throw new StoreError('unavailable', `there is no Secret ${namespace}/${key.name} yet to sign certificates with`);
+    const key = authoritySecretOf(this.#options);
+    const secret = await this.#options.api.get(secrets, key);
+    if (secret === null) {
+      throw new StoreError('unavailable', `there is no Secret ${key.namespace}/${key.name} yet to sign certificates with`);
+    }
     return decodeAuthorities(secret);
   }
 

@@ -11,20 +11,18 @@ import { createHash, createPrivateKey, X509Certificate } from 'node:crypto';
 import type { Clock } from '../../util/clock.ts';
 import { StoreError } from '../../util/errors.ts';
 import type { Logger } from '../../util/log.ts';
-import { Recurring } from '../../util/recurring.ts';
-import { poolTlsName, type TlsIdentity, type TlsMaterial } from '../../util/tls-identity.ts';
-import type { Informer, KubernetesApi } from '../api.ts';
+import { poolTlsName } from '../../util/tls-identity.ts';
+import type { KubernetesApi } from '../api.ts';
 import { certificateSigningRequests, configMaps, type CertificateSigningRequest, type ConfigMap } from '../resources.ts';
-import { BUNDLE_KEY, bundleConfigMapName, watchOne } from './authority.ts';
-import type { NamespacedName } from './authority-state.ts';
-import { IdentityHolder } from './identity-holder.ts';
+import type { IdentityHolder } from './identity-holder.ts';
+import { BUNDLE_KEY, bundleConfigMapOf, watchOne, type Installation, type NamespacedName } from './installation.ts';
 import { LONGEST_PAUSE_MS, renewalDueMs } from './policy.ts';
-import { ProblemLog } from './problem-log.ts';
+import type { ProblemLog } from './problem-log.ts';
+import { RenewedIdentity } from './renewed-identity.ts';
 import { createRequest } from './requests.ts';
 import { STORE_SIGNER_NAME, STORE_USAGES } from './request-checks.ts';
 import { generateKey, isIssuedByOneOf, keyToPem, parseCertificates, publicKeyInfo, type KeyAndCertificate } from './x509.ts';
 
-const RETRY_MS = { first: 1_000, most: 60_000 };
 /** Between looks at a request: a tenth of the time that it has been waiting, within these bounds. */
 const POLL_MS = { least: 200, most: 10_000 };
 /** From then on the wait is a problem worth telling. */
@@ -40,95 +38,66 @@ interface PendingRequest {
   created: boolean;
 }
 
-export class StoreIdentity implements TlsIdentity {
+export interface StoreIdentityOptions extends Installation {
+  readonly poolId: string;
+}
+
+/** Renewed from now on, until it is stopped. */
+export function createStoreIdentity(options: StoreIdentityOptions): RenewedIdentity {
+  const key = bundleConfigMapOf(options);
+  const informer = watchOne(options.api, configMaps, key);
+  const applicant = new StoreApplicant(options);
+  return new RenewedIdentity({
+    ...options,
+    subject: 'the certificate of this store',
+    informer,
+    renew: (holder, problem) => applicant.renew(informer.get(key), holder, problem),
+  });
+}
+
+class StoreApplicant {
   readonly #api: KubernetesApi;
   readonly #clock: Clock;
   readonly #log: Logger;
   readonly #poolId: string;
   readonly #bundleKey: NamespacedName;
-  readonly #informer: Informer<ConfigMap>;
-  readonly #holder: IdentityHolder;
-  readonly #problem: ProblemLog;
-  readonly #recurring: Recurring;
   /** The last one that could be read. */
   #bundle: { readonly pem: string; readonly authorities: readonly X509Certificate[] } | null = null;
-  /** The informer knows what there is. */
-  #listed = false;
   #own: KeyAndCertificate | null = null;
   #pending: PendingRequest | null = null;
   #nextRequestMs = 0;
 
-  constructor(options: {
-    readonly api: KubernetesApi;
-    readonly namespace: string;
-    readonly release: string;
-    readonly poolId: string;
-    readonly clock: Clock;
-    readonly log: Logger;
-  }) {
-    const { api, namespace, release, clock, log } = options;
-    this.#api = api;
-    this.#clock = clock;
-    this.#log = log;
+  constructor(options: StoreIdentityOptions) {
+    this.#api = options.api;
+    this.#clock = options.clock;
+    this.#log = options.log;
     this.#poolId = options.poolId;
-    this.#bundleKey = { namespace, name: bundleConfigMapName(release) };
-    this.#holder = new IdentityHolder({ log });
-    this.#problem = new ProblemLog({ log, subject: 'the certificate of this store' });
-    this.#informer = watchOne(api, configMaps, this.#bundleKey);
-    this.#recurring = new Recurring({
-      clock,
-      action: () => this.#run(),
-      onError: (error) => void this.#problem.found(error),
-      retryMs: RETRY_MS,
-    });
-    this.#informer.onChange(() => this.#recurring.poke());
-    void this.#informer.ready.then(() => {
-      this.#listed = true;
-      this.#recurring.poke();
-    });
+    this.#bundleKey = bundleConfigMapOf(options);
   }
 
-  current(): TlsMaterial | null {
-    return this.#holder.current();
-  }
-
-  onChange(listener: () => void): () => void {
-    return this.#holder.onChange(listener);
-  }
-
-  /** Why the controller cannot reach this store, or soon will not; null when all is well. */
-  problem(): string | null {
-    return this.#problem.current ?? (this.current() === null ? 'there is no certificate yet' : null);
-  }
-
-  async stop(): Promise<void> {
-    this.#informer.close();
-    await this.#recurring.stop();
-  }
-
-  async #run(): Promise<number> {
-    if (!this.#listed) return LONGEST_PAUSE_MS;
-    this.#readBundle();
-    this.#tell();
-    if (!this.#needsCertificate()) return this.#untilRenewal();
+  /** Answers in how many milliseconds it is due again. */
+  async renew(published: ConfigMap | null, holder: IdentityHolder, problem: ProblemLog): Promise<number> {
+    this.#readBundle(published);
+    this.#tell(holder);
+    if (!this.#needsCertificate()) return this.#untilRenewal(problem);
     if (this.#pending === null) {
       const pauseMs = this.#nextRequestMs - this.#clock.nowMs();
       if (pauseMs > 0) return pauseMs;
       this.#pending = this.#newRequest();
     }
     const certificate = await this.#ask(this.#pending);
-    if (certificate === null) return this.#untilNextLook(this.#pending);
+    if (certificate === null) return this.#untilNextLook(this.#pending, problem);
     this.#own = { certificate, key: this.#pending.key };
     this.#endRequest({ pauseMs: BETWEEN_REQUESTS_MS.afterGrant });
-    this.#tell();
-    this.#problem.solved();
+    this.#tell(holder);
+    problem.solved();
     this.#log.info({ until: new X509Certificate(certificate).validToDate.toISOString() }, 'this store has a new certificate');
-    return this.#needsCertificate() ? BETWEEN_REQUESTS_MS.afterGrant : this.#untilRenewal();
+    return this.#needsCertificate() ? BETWEEN_REQUESTS_MS.afterGrant : this.#untilRenewal(problem);
   }
 
   /** A bundle that is away or damaged changes nothing: the controller that leads repairs it. */
-  #readBundle(): void {
-    const pem = this.#informer.get(this.#bundleKey)?.data?.[BUNDLE_KEY];
+  #readBundle(published: ConfigMap | null): void {
+    const pem = published?.data?.[BUNDLE_KEY];
     if (pem === undefined || pem === this.#bundle?.pem) return;
     try {
       const authorities = parseCertificates(pem);
@@ -141,8 +110,8 @@ export class StoreIdentity implements TlsIdentity {
     }
   }
 
-  #tell(): void {
-    if (this.#own !== null && this.#bundle !== null) this.#holder.set({ ...this.#own, bundle: this.#bundle.pem });
+  #tell(holder: IdentityHolder): void {
+    if (this.#own !== null && this.#bundle !== null) holder.set({ ...this.#own, bundle: this.#bundle.pem });
   }
 
   #needsCertificate(): boolean {
@@ -152,7 +121,7 @@ export class StoreIdentity implements TlsIdentity {
     return this.#bundle !== null && !isIssuedByOneOf(certificate, this.#bundle.authorities);
   }
 
-  #untilRenewal(): number {
+  #untilRenewal(problem: ProblemLog): number {
     const { namespace, name } = this.#bundleKey;
     if (this.#bundle === null) {
       throw new StoreError(
@@ -160,7 +129,7 @@ export class StoreIdentity implements TlsIdentity {
         `there is no bundle in the ConfigMap ${namespace}/${name} yet: the controller that leads makes it`,
       );
     }
-    this.#problem.solved();
+    problem.solved();
     return Math.min(renewalDueMs(new X509Certificate(this.#own!.certificate)) - this.#clock.nowMs(), LONGEST_PAUSE_MS);
   }
 
@@ -239,11 +208,11 @@ export class StoreIdentity implements TlsIdentity {
     this.#nextRequestMs = this.#clock.nowMs() + pauseMs;
   }
 
-  #untilNextLook(pending: PendingRequest): number {
+  #untilNextLook(pending: PendingRequest, problem: ProblemLog): number {
     const waitedMs = this.#clock.nowMs() - pending.sinceMs;
     if (waitedMs > LONG_WAIT_MS) {
       const why = `the CertificateSigningRequest ${pending.name} is not answered yet: does a controller run, and does one lead?`;
-      this.#problem.found(new StoreError('unavailable', why));
+      problem.found(new StoreError('unavailable', why));
     }
     return Math.min(Math.max(waitedMs / 10, POLL_MS.least), POLL_MS.most);
   }

@@ -1,6 +1,6 @@
 import { X509Certificate } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { BUNDLE_KEY } from '../../../src/k8s/certificates/authority.ts';
+import { BUNDLE_KEY } from '../../../src/k8s/certificates/installation.ts';
 import { bundleOf, decodeAuthorities, encodeAuthorities } from '../../../src/k8s/certificates/authority-state.ts';
 import { configMaps, secrets, type Secret } from '../../../src/k8s/resources.ts';
 import { BUNDLE, CertificateCluster, DAY_MS, HOUR_MS, MINUTE_MS, SECRET, TEST_POLICY } from '../../support/certificate-cluster.ts';

@@ -1,6 +1,6 @@
 import { X509Certificate } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { BUNDLE_KEY } from '../../../src/k8s/certificates/authority.ts';
+import { BUNDLE_KEY } from '../../../src/k8s/certificates/installation.ts';
 import { certificateSigningRequests, chunkStorePools, configMaps, secrets } from '../../../src/k8s/resources.ts';
 import { CONTROLLER_TLS_NAME } from '../../../src/util/tls-identity.ts';
 import {
