@@ -30,9 +30,6 @@ export interface StorePool {
   readonly id: string;
   /** The topology value: which node the pool is on. */
   readonly node: string;
-  readonly chunkSizeBytes: number;
-  readonly sizeBytes: number;
-  readonly usedBytes: number;
   readonly freeBytes: number;
   /** When less is free, nothing new is made. */
   readonly reserveBytes: number;

@@ -46,9 +46,6 @@ export class FakeStore implements Store {
     return {
       id,
       node,
-      chunkSizeBytes: 65_536,
-      sizeBytes,
-      usedBytes: sizeBytes - freeBytes,
       freeBytes,
       reserveBytes: Math.floor(sizeBytes / 64),
       provisionedBytes,
