@@ -42,25 +42,28 @@ const chunkSize: Flag = {
   help: '16KiB, 32KiB or 64KiB, chosen when the pool is created',
   choices: ['16KiB', '32KiB', '64KiB'],
 };
-const ratio: Flag = {
-  name: 'overprovisioning',
-  value: 'RATIO',
-  initial: '10',
-  help: "how many times the pool's size all volumes together may be large",
-};
-const fullPoolWait: Flag = {
-  name: 'full-pool-wait',
-  value: 'SECONDS',
-  initial: '60',
-  help: 'how long a write waits for room in a full pool before it fails',
-};
-const prewrite: Flag = {
-  name: 'prewrite',
-  value: 'on|off',
-  choices: ['on', 'off'],
-  initial: 'on',
-  help: 'write zeros once into new space while nothing else is to do: first writes are about twice as fast there',
-};
+/** How a pool is served; another value counts from the next start. */
+const poolService: readonly Flag[] = [
+  {
+    name: 'overprovisioning',
+    value: 'RATIO',
+    initial: '10',
+    help: "how many times the pool's size all volumes together may be large",
+  },
+  {
+    name: 'full-pool-wait',
+    value: 'SECONDS',
+    initial: '60',
+    help: 'how long a write waits for room in a full pool before it fails',
+  },
+  {
+    name: 'prewrite',
+    value: 'on|off',
+    choices: ['on', 'off'],
+    initial: 'on',
+    help: 'write zeros once into new space while nothing else is to do: first writes are about twice as fast there',
+  },
+];
 const stopWait: Flag = {
   name: 'stop-wait',
   value: 'SECONDS',
@@ -70,13 +73,16 @@ const stopWait: Flag = {
 const keeper: Flag = { name: 'keeper', value: 'PATH', required: true, help: "the keeper's socket" };
 
 const kubernetes = (help: string): Flag => ({ name: 'kubernetes', switch: true, help });
-const namespace: Flag = { name: 'namespace', value: 'NAME', help: 'where this driver is installed; needed with --kubernetes' };
-const release: Flag = {
-  name: 'release',
-  value: 'NAME',
-  initial: 'chunkstore',
-  help: 'begins the names of the objects that belong to this installation',
-};
+const inCluster = (help: string): readonly Flag[] => [
+  kubernetes(help),
+  { name: 'namespace', value: 'NAME', help: 'where this driver is installed; needed with --kubernetes' },
+  {
+    name: 'release',
+    value: 'NAME',
+    initial: 'chunkstore',
+    help: 'begins the names of the objects that belong to this installation',
+  },
+];
 
 const http: Flag = { name: 'http', value: 'HOST:PORT', help: 'where to serve /livez, /readyz and /metrics; nowhere, if not given' };
 
@@ -88,13 +94,17 @@ const output: Flag = {
   help: 'table for people, json for scripts',
 };
 const storeFlags: readonly Flag[] = [state(false), endpoint("the store's socket, if not the one under --state", false), output];
+const deviceFlags: readonly Flag[] = [
+  ...storeFlags,
+  { ...keeper, required: false, help: "the keeper's socket, if not the one under --state" },
+];
 
 const commands = {
   local: {
     kind: 'role',
     help: 'Run all roles on this machine, with CSI on one socket.',
     more: 'Prints a line with "ready" and the endpoint once it serves. SIGTERM ends it, unless something is still mounted.',
-    flags: [state(true), size, chunkSize, endpoint('the CSI socket'), node, ratio, fullPoolWait, prewrite, stopWait],
+    flags: [state(true), size, chunkSize, endpoint('the CSI socket'), node, ...poolService, stopWait],
   },
   controller: {
     kind: 'role',
@@ -102,9 +112,7 @@ const commands = {
     flags: [
       endpoint('the CSI socket'),
       { name: 'store', value: 'NODE=unix:///PATH', repeatable: true, help: 'a store and the node that it is on; not with --kubernetes' },
-      kubernetes('find the stores by their ChunkStorePools; lead elections, issue certificates, revert volumes'),
-      namespace,
-      release,
+      ...inCluster('find the stores by their ChunkStorePools; lead elections, issue certificates, revert volumes'),
       { name: 'stores-service', value: 'NAME', help: "the headless Service in front of the stores' pods; needed with --kubernetes" },
       { name: 'identity', value: 'NAME', initial: () => hostname(), help: "this replica's name in elections and events: its pod" },
       http,
@@ -142,9 +150,7 @@ const commands = {
       endpoint("the store's socket"),
       node,
       keeper,
-      ratio,
-      fullPoolWait,
-      prewrite,
+      ...poolService,
       {
         name: 'pod-uid',
         value: 'UID',
@@ -156,9 +162,7 @@ const commands = {
         value: 'DIR',
         help: 'one JSON file a node, named by it: {"folder", "size", "chunkSize"} in place of the flags',
       },
-      kubernetes('publish the pool as a ChunkStorePool, and serve the controller over --listen'),
-      namespace,
-      release,
+      ...inCluster('publish the pool as a ChunkStorePool, and serve the controller over --listen'),
       { name: 'listen', value: 'HOST:PORT', help: 'where the controller reaches this store, by mutual TLS; needed with --kubernetes' },
       http,
     ],
@@ -209,13 +213,13 @@ const commands = {
     kind: 'operator',
     help: 'Make a volume, or read-only a snapshot, a block device of this machine; prints its path.',
     positionals: ['VOLUME|SNAPSHOT'],
-    flags: [...storeFlags, { ...keeper, required: false, help: "the keeper's socket, if not the one under --state" }],
+    flags: deviceFlags,
   },
   detach: {
     kind: 'operator',
     help: 'Take its block device down.',
     positionals: ['VOLUME|SNAPSHOT'],
-    flags: [...storeFlags, { ...keeper, required: false, help: "the keeper's socket, if not the one under --state" }],
+    flags: deviceFlags,
   },
   check: {
     kind: 'operator',
