@@ -18,6 +18,17 @@ export interface PublishedVolume {
   readonly targetPath: string;
 }
 
+/** A new volume, in use. */
+export async function publishNewVolume(
+  driver: LocalDriver,
+  volume: { readonly name: string; readonly sizeBytes: number; readonly capability: Capability },
+): Promise<PublishedVolume> {
+  const { name, sizeBytes, capability } = volume;
+  const request = { name, capacityRange: { requiredBytes: sizeBytes }, volumeCapabilities: [capability] };
+  const { volumeId } = (await driver.csi.controller.createVolume(request)).volume!;
+  return publishVolume(driver, { volumeId, name, capability });
+}
+
 export async function publishVolume(
   driver: LocalDriver,
   volume: { readonly volumeId: string; readonly name: string; readonly capability: Capability },

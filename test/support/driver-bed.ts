@@ -2,6 +2,7 @@
  * Drivers one after another on one folder, for tests that restart and kill them. `cleanUp` leaves nothing, also after a
  * test that failed anywhere: no process, mount or loop device, and no folder.
  */
+import { afterEach, expect } from '@jest/globals';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -16,6 +17,26 @@ export type Role = 'keeper' | 'store' | 'controller' | 'node';
 const commandLimitMs = 60_000;
 const deviceLimitMs = 5_000;
 
+interface DriverBedOptions {
+  readonly size: string;
+  readonly flags?: readonly string[];
+}
+
+/** For a suite whose tests start a bed each: starts it, and after the test expects that it leaves nothing behind. */
+export function bedOfEachTest(limit: { readonly timeoutMs: number }): (options: DriverBedOptions) => Promise<DriverBed> {
+  let bed: DriverBed | null = null;
+  afterEach(async () => {
+    const problems = (await bed?.cleanUp()) ?? [];
+    bed = null;
+    expect(problems).toEqual([]);
+  }, limit.timeoutMs);
+  return async (options) => {
+    bed = new DriverBed(options);
+    await bed.start();
+    return bed;
+  };
+}
+
 export class DriverBed {
   readonly folder = fs.mkdtempSync(path.join(os.tmpdir(), 'chunkstore-system-'));
   readonly #size: string;
@@ -23,7 +44,7 @@ export class DriverBed {
   readonly #pools = new Set<string>();
   #driver: LocalDriver | null = null;
 
-  constructor(options: { readonly size: string; readonly flags?: readonly string[] }) {
+  constructor(options: DriverBedOptions) {
     this.#size = options.size;
     this.#flags = options.flags ?? [];
   }

@@ -2,7 +2,7 @@
  * `chunkstore local` where things go wrong: roles and parents that are killed under mounted volumes, and a full pool. (What
  * it refuses is in refusals.test.ts; that it starts, stops and starts again in local-tree.test.ts.)
  */
-import { afterEach, describe, expect, test } from '@jest/globals';
+import { describe, expect, test } from '@jest/globals';
 import { status } from '@grpc/grpc-js';
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -13,14 +13,15 @@ import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { runCommand } from '../../src/util/exec.ts';
 import { canMount, canUseFuse, canUseLoop, describeIf, hasCommand, hasFileSystem, hasPrograms } from '../support/capabilities.ts';
-import { blockCapability, ext4Capability, publishVolume, unpublishVolume, type PublishedVolume } from '../support/csi-volume.ts';
-import { DriverBed, type Role } from '../support/driver-bed.ts';
+import { blockCapability, ext4Capability, publishNewVolume, publishVolume, unpublishVolume } from '../support/csi-volume.ts';
+import { bedOfEachTest, type DriverBed, type Role } from '../support/driver-bed.ts';
 import { eventually } from '../support/eventually.ts';
 import { retried } from '../support/retried.ts';
 
 const MIB = 2 ** 20;
 const LIMIT_MS = 90_000;
 const programLimit = { timeoutMs: 30_000 };
+const ext4Volume = { name: 'data', sizeBytes: 64 * MIB, capability: ext4Capability };
 
 describeIf(
   hasCommand(),
@@ -30,38 +31,20 @@ describeIf(
   hasFileSystem('ext4'),
   hasPrograms('mkfs.ext4', 'dd', 'cp', 'blockdev'),
 )('chunkstore local', () => {
-  let bed: DriverBed | null = null;
-  afterEach(async () => {
-    const problems = (await bed?.cleanUp()) ?? [];
-    bed = null;
-    expect(problems).toEqual([]);
-  }, LIMIT_MS);
-
-  async function started(options: ConstructorParameters<typeof DriverBed>[0]): Promise<DriverBed> {
-    bed = new DriverBed(options);
-    await bed.start();
-    return bed;
-  }
-
-  /** A new ext4 volume in use. */
-  async function published(name: string): Promise<PublishedVolume> {
-    const { driver } = bed!;
-    const request = { name, capacityRange: { requiredBytes: 64 * MIB }, volumeCapabilities: [ext4Capability] };
-    const { volumeId } = (await driver.csi.controller.createVolume(request)).volume!;
-    return publishVolume(driver, { volumeId, name, capability: ext4Capability });
-  }
+  const started = bedOfEachTest({ timeoutMs: LIMIT_MS });
 
   test(
     'starts each role again that is killed, and every call works on with a volume in use',
     async () => {
-      const { driver } = await started({ size: '512MiB' });
+      const bed = await started({ size: '512MiB' });
+      const { driver } = bed;
       const { controller, node } = driver.csi;
-      const volume = await published('data');
+      const volume = await publishNewVolume(driver, ext4Volume);
       const file = path.join(volume.targetPath, 'file');
       const roles: Role[] = ['controller', 'node', 'keeper', 'store', 'keeper', 'node', 'store'];
       for (const [index, role] of roles.entries()) {
-        const before = bed!.processOf(role);
-        bed!.kill(role);
+        const before = bed.processOf(role);
+        bed.kill(role);
         fs.writeFileSync(file, `written without ${role}`, { flush: true });
         const name = `volume-${index}`;
         const answer = await retried(() =>
@@ -69,7 +52,7 @@ describeIf(
         );
         const { volumeId } = answer.volume!;
         // A role that is not needed for a call may still be on its way.
-        await eventually(`another ${role}`, () => ![before, null].includes(bed!.processOf(role)), 20_000);
+        await eventually(`another ${role}`, () => ![before, null].includes(bed.processOf(role)), 20_000);
         const other = await retried(() => publishVolume(driver, { volumeId, name, capability: ext4Capability }));
         const cut = { name: `snapshot-${index}`, sourceVolumeId: volume.volumeId };
         const { snapshotId } = (await retried(() => controller.createSnapshot(cut))).snapshot!;
@@ -81,7 +64,7 @@ describeIf(
       }
       expect(await driver.store.check()).toMatchObject({ objects: 1, problems: [] });
       await unpublishVolume(driver, volume);
-      expect(await bed!.devices()).toEqual([]);
+      expect(await bed.devices()).toEqual([]);
     },
     LIMIT_MS,
   );
@@ -89,19 +72,14 @@ describeIf(
   test(
     'ends with its parent, and the next one serves the volumes again, as soon as what they left is unmounted',
     async () => {
-      const { driver } = await started({ size: '512MiB' });
-      const volume = await published('data');
-      const raw = await driver.csi.controller.createVolume({
-        name: 'raw',
-        capacityRange: { requiredBytes: 16 * MIB },
-        volumeCapabilities: [blockCapability],
-      });
-      const rawId = raw.volume!.volumeId;
-      await publishVolume(driver, { volumeId: rawId, name: 'raw', capability: blockCapability });
+      const bed = await started({ size: '512MiB' });
+      const { driver } = bed;
+      const volume = await publishNewVolume(driver, ext4Volume);
+      const raw = await publishNewVolume(driver, { name: 'raw', sizeBytes: 16 * MIB, capability: blockCapability });
       fs.writeFileSync(path.join(volume.targetPath, 'file'), 'kept', { flush: true });
       const { snapshot } = await driver.csi.controller.createSnapshot({ name: 'cut', sourceVolumeId: volume.volumeId });
 
-      expect(await bed!.end('SIGKILL')).toBe('SIGKILL');
+      expect(await bed.end('SIGKILL')).toBe('SIGKILL');
       // Nothing is served any more: an error, and no wait without end.
       const reading = await runCommand('dd', [`if=${volume.targetPath}/file`, 'iflag=direct', 'bs=4096'], {
         ...programLimit,
@@ -109,22 +87,12 @@ describeIf(
       });
       expect(reading.status).toBe(1);
 
-      const next = await bed!.start();
+      const next = await bed.start();
       expect((await next.csi.controller.listSnapshots({})).entries.map((entry) => entry.snapshot?.snapshotId)).toEqual([
         snapshot!.snapshotId,
       ]);
-      for (const [id, name] of [
-        [volume.volumeId, 'data'],
-        [rawId, 'raw'],
-      ] as const) {
-        await unpublishVolume(next, {
-          volumeId: id,
-          capability: ext4Capability,
-          stagingPath: path.join(bed!.folder, 'staging', name),
-          targetPath: path.join(bed!.folder, 'volumes', name),
-        });
-      }
-      await eventually('the devices of the former driver are gone', async () => (await bed!.devices()).length === 0, 10_000);
+      for (const left of [volume, raw]) await unpublishVolume(next, left);
+      await eventually('the devices of the former driver are gone', async () => (await bed.devices()).length === 0, 10_000);
       const again = await publishVolume(next, { volumeId: volume.volumeId, name: 'data', capability: ext4Capability });
       expect(fs.readFileSync(path.join(again.targetPath, 'file'), 'utf8')).toBe('kept');
       await unpublishVolume(next, again);
@@ -137,24 +105,21 @@ describeIf(
     const FIRST_MIB = 72;
 
     /** A volume that holds 72 of 128 MiB, a snapshot of it, and another volume with a little in it. */
-    async function nearlyFull(flags: readonly string[]): Promise<{ device: string; other: string; volumeId: string; noise: string }> {
-      const { driver } = await started({ size: '128MiB', flags });
-      const noise = bed!.place('noise');
+    async function nearlyFull(
+      flags: readonly string[],
+    ): Promise<{ bed: DriverBed; device: string; other: string; volumeId: string; noise: string }> {
+      const bed = await started({ size: '128MiB', flags });
+      const { driver } = bed;
+      const noise = bed.place('noise');
       await runCommand('dd', ['if=/dev/urandom', `of=${noise}`, 'bs=1M', `count=${2 * FIRST_MIB}`], programLimit);
-      const made = await driver.csi.controller.createVolume({
-        name: 'data',
-        capacityRange: { requiredBytes: 96 * MIB },
-        volumeCapabilities: [blockCapability],
-      });
-      const { volumeId } = made.volume!;
-      await publishVolume(driver, { volumeId, name: 'data', capability: blockCapability });
-      const device = (await bed!.devices())[0]!.path;
+      const { volumeId } = await publishNewVolume(driver, { name: 'data', sizeBytes: 96 * MIB, capability: blockCapability });
+      const device = (await bed.devices())[0]!.path;
       await runCommand('dd', [`if=${noise}`, `of=${device}`, 'bs=1M', `count=${FIRST_MIB}`, 'oflag=direct', 'conv=fsync'], programLimit);
       await driver.operate('create', 'other', '--size', '16MiB');
       const { devicePath: other } = await driver.operate<{ readonly devicePath: string }>('attach', 'other');
       await runCommand('dd', [`if=${noise}`, `of=${other}`, 'bs=1M', 'count=4', 'oflag=direct', 'conv=fsync'], programLimit);
       await driver.csi.controller.createSnapshot({ name: 'before', sourceVolumeId: volumeId });
-      return { device, other, volumeId, noise };
+      return { bed, device, other, volumeId, noise };
     }
 
     /** Writes the other half of the noise over what the snapshot holds. */
@@ -169,8 +134,8 @@ describeIf(
     test(
       'a writer waits, all else goes on, and when a snapshot is deleted it goes on without an error',
       async () => {
-        const { device, other, volumeId, noise } = await nearlyFull(['--full-pool-wait', '30']);
-        const { driver } = bed!;
+        const { bed, device, other, volumeId, noise } = await nearlyFull(['--full-pool-wait', '30']);
+        const { driver } = bed;
         const { controller } = driver.csi;
         const writer = overwrite(noise, device);
         let done = false;
@@ -183,7 +148,7 @@ describeIf(
         await runCommand('dd', [`if=${other}`, 'of=/dev/null', 'bs=1M', 'count=4', 'iflag=direct'], programLimit);
         await runCommand('dd', [`if=${noise}`, `of=${other}`, 'bs=4096', 'count=64', 'skip=64', 'oflag=direct'], programLimit);
         await runCommand('dd', [`if=${device}`, 'of=/dev/null', 'bs=4096', 'count=64', 'iflag=direct'], programLimit);
-        expect((await bed!.command(['space'])).output).toMatch(/^\d+ writes? wait/m);
+        expect((await bed.command(['space'])).output).toMatch(/^\d+ writes? wait/m);
         expect(await driver.store.check()).toMatchObject({ problems: [] });
 
         // A snapshot would turn every write of the volume into one that needs room.
@@ -197,7 +162,7 @@ describeIf(
         await expect(clone).rejects.toMatchObject({ code: status.RESOURCE_EXHAUSTED });
         expect(done).toBe(false);
 
-        expect((await bed!.command(['delete', 'before'])).output).toMatch(/^deleted snapshot before /);
+        expect((await bed.command(['delete', 'before'])).output).toMatch(/^deleted snapshot before /);
         expect(await writer.ended).toBe(0);
         expect(await digestOf(device, FIRST_MIB)).toBe(digestOfRange(noise, FIRST_MIB * MIB, FIRST_MIB * MIB));
         expect(await driver.store.getPool()).toMatchObject({ parkedWrites: 0 });
@@ -211,13 +176,13 @@ describeIf(
     test(
       'a writer is told after the time that the operator set',
       async () => {
-        const { device, noise } = await nearlyFull(['--full-pool-wait', '2']);
+        const { bed, device, noise } = await nearlyFull(['--full-pool-wait', '2']);
         const writer = overwrite(noise, device);
         expect(await writer.ended).toBe(1);
         expect(writer.errors()).toMatch(/No space left on device/);
-        expect(await bed!.driver.store.getPool()).toMatchObject({ parkedWrites: 0 });
-        expect(await bed!.driver.store.check()).toMatchObject({ problems: [] });
-        await bed!.driver.operate('detach', 'other');
+        expect(await bed.driver.store.getPool()).toMatchObject({ parkedWrites: 0 });
+        expect(await bed.driver.store.check()).toMatchObject({ problems: [] });
+        await bed.driver.operate('detach', 'other');
       },
       LIMIT_MS,
     );

@@ -1,14 +1,13 @@
 /** What `chunkstore local` refuses: each time with a line that says why, and with nothing touched. */
-import { afterEach, expect, test } from '@jest/globals';
+import { expect, test } from '@jest/globals';
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { runCommand, type CommandResult } from '../../src/util/exec.ts';
 import { canMount, canUseFuse, canUseLoop, describeIf, hasCommand, hasFileSystem, hasPrograms } from '../support/capabilities.ts';
-import { ext4Capability, publishVolume, unpublishVolume, type PublishedVolume } from '../support/csi-volume.ts';
-import { DriverBed } from '../support/driver-bed.ts';
-import type { LocalDriver } from '../support/local-driver.ts';
+import { ext4Capability, publishNewVolume, unpublishVolume } from '../support/csi-volume.ts';
+import { bedOfEachTest } from '../support/driver-bed.ts';
 import { commandPath } from '../support/machine.ts';
 
 const MIB = 2 ** 20;
@@ -23,18 +22,7 @@ describeIf(
   hasFileSystem('ext4'),
   hasPrograms('mkfs.ext4', 'cp'),
 )('chunkstore local refuses', () => {
-  let bed: DriverBed | null = null;
-  afterEach(async () => {
-    const problems = (await bed?.cleanUp()) ?? [];
-    bed = null;
-    expect(problems).toEqual([]);
-  }, LIMIT_MS);
-
-  async function started(options: ConstructorParameters<typeof DriverBed>[0]): Promise<DriverBed> {
-    bed = new DriverBed(options);
-    await bed.start();
-    return bed;
-  }
+  const started = bedOfEachTest({ timeoutMs: LIMIT_MS });
 
   test(
     'flags that it cannot follow',
@@ -72,9 +60,10 @@ describeIf(
   test(
     'folders that are not, or not wholly, its own',
     async () => {
-      const { driver, state, poolFolder, folder } = await started({ size: '64MiB' });
+      const bed = await started({ size: '64MiB' });
+      const { driver, state, poolFolder, folder } = bed;
       await driver.operate('create', 'data', '--size', '32MiB');
-      expect(await bed!.end('SIGTERM')).toBe('status 0');
+      expect(await bed.end('SIGTERM')).toBe('status 0');
       const whole = path.join(folder, 'whole');
       fs.renameSync(poolFolder, whole);
       const file = (name: string): string => path.join(poolFolder, name);
@@ -140,8 +129,8 @@ describeIf(
 
       fs.rmSync(poolFolder, { recursive: true, force: true });
       fs.renameSync(whole, poolFolder);
-      await bed!.start();
-      expect(await bed!.driver.operate('list')).toMatchObject([{ name: 'data' }]);
+      await bed.start();
+      expect(await bed.driver.operate('list')).toMatchObject([{ name: 'data' }]);
     },
     LIMIT_MS,
   );
@@ -149,8 +138,9 @@ describeIf(
   test(
     'a state or a pool that another driver has open, which goes on undisturbed',
     async () => {
-      const { driver, state, folder, poolFolder } = await started({ size: '64MiB' });
-      const volume = await publishedVolume(driver);
+      const bed = await started({ size: '64MiB' });
+      const { driver, state, folder, poolFolder } = bed;
+      const volume = await publishNewVolume(driver, { name: 'data', sizeBytes: 64 * MIB, capability: ext4Capability });
       fs.writeFileSync(path.join(volume.targetPath, 'file'), 'kept', { flush: true });
       const link = path.join(folder, 'link');
       fs.symlinkSync(state, link);
@@ -160,7 +150,7 @@ describeIf(
         expect(wordsOf(second.errorOutput)).toMatch(/another keeper/);
       }
       // The same pool in another driver's folder.
-      const stolen = bed!.place('stolen', 'pool');
+      const stolen = bed.place('stolen', 'pool');
       fs.symlinkSync(poolFolder, stolen);
       const thief = await runLocal({ '--state': path.dirname(stolen), '--endpoint': `unix://${folder}/third.sock` });
       expect(thief.status).toBe(1);
@@ -175,12 +165,6 @@ describeIf(
     LIMIT_MS,
   );
 });
-
-async function publishedVolume(driver: LocalDriver): Promise<PublishedVolume> {
-  const request = { name: 'data', capacityRange: { requiredBytes: 64 * MIB }, volumeCapabilities: [ext4Capability] };
-  const { volumeId } = (await driver.csi.controller.createVolume(request)).volume!;
-  return publishVolume(driver, { volumeId, name: 'data', capability: ext4Capability });
-}
 
 async function runLocal(flags: Readonly<Record<string, string | null>>): Promise<CommandResult> {
   const parameters = Object.entries(flags).flatMap(([flag, value]) => (value === null ? [] : [flag, value]));
