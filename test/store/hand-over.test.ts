@@ -56,6 +56,17 @@ function holder(): HandOver {
   });
 }
 
+function callUnderWay(): { end(): Promise<void> } {
+  const answer = Promise.withResolvers<void>();
+  const call = admission.pass(() => answer.promise);
+  return {
+    end: () => {
+      answer.resolve();
+      return call;
+    },
+  };
+}
+
 const request = { version: HAND_OVER_VERSION, poolId: POOL, successor: 'new' };
 const there = { gone: new AbortController().signal };
 
@@ -99,13 +110,11 @@ describe('a hand-over', () => {
   });
 
   test('waits for the calls under way, and serves volumes meanwhile', async () => {
-    const call = Promise.withResolvers<void>();
-    const running = admission.pass(() => call.promise);
+    const call = callUnderWay();
     const answer = holder().handle(request, there);
     await new Promise(setImmediate);
     expect(steps).toEqual(['promised to new', 'begun']);
-    call.resolve();
-    await running;
+    await call.end();
     await answer;
     expect(steps.at(-1)).toBe('locks free');
   });
@@ -117,14 +126,12 @@ describe('a hand-over', () => {
   });
 
   test('is called off when the successor goes before there is no way back, and another may ask', async () => {
-    const call = Promise.withResolvers<void>();
-    const running = admission.pass(() => call.promise);
+    const call = callUnderWay();
     const gone = new AbortController();
     const handOver = holder();
     const answer = handOver.handle(request, { gone: gone.signal });
     gone.abort();
-    call.resolve();
-    await running;
+    await call.end();
     await expect(answer).rejects.toMatchObject({ code: 'unavailable' });
     expect(steps).toEqual(['promised to new', 'begun', 'promised to null', 'called off']);
     expect(await admission.pass(() => Promise.resolve('served'))).toBe('served');
@@ -133,22 +140,21 @@ describe('a hand-over', () => {
   });
 
   test('is called off when the keeper goes before there is no way back', async () => {
-    const call = Promise.withResolvers<void>();
-    const running = admission.pass(() => call.promise);
+    const call = callUnderWay();
     const answer = holder().handle(request, there);
     keeperReady = false;
-    call.resolve();
-    await running;
+    await call.end();
     await expect(answer).rejects.toMatchObject({ code: 'unavailable' });
     expect(steps.at(-1)).toBe('called off');
   });
 
   test('is given to one of two that ask', async () => {
     const handOver = holder();
+    const second = { ...request, successor: 'second' };
     const first = handOver.handle(request, there);
-    await expect(handOver.handle({ ...request, successor: 'second' }, there)).rejects.toMatchObject({ code: 'unavailable' });
+    await expect(handOver.handle(second, there)).rejects.toMatchObject({ code: 'unavailable' });
     await first;
-    await expect(handOver.handle({ ...request, successor: 'second' }, there)).rejects.toMatchObject({ code: 'unavailable' });
+    await expect(handOver.handle(second, there)).rejects.toMatchObject({ code: 'unavailable' });
   });
 
   test('that is under way is finished when the holder is to end, and none begins after that', async () => {
