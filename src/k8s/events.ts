@@ -13,6 +13,7 @@ import { pause } from '../util/pause.ts';
 import type { KubernetesApi, KubernetesObject, ObjectKey, Resource } from './api.ts';
 import { groupVersion } from './api-errors.ts';
 import { events, type Event } from './resources.ts';
+import { microTimestamp } from './times.ts';
 
 export interface RecordedEvent {
   readonly resource: Resource<KubernetesObject>;
@@ -157,7 +158,7 @@ export class EventRecorder {
     const { api, clock } = this.#options;
     const { count, lastMs } = entry;
     if (entry.created && count > 1) {
-      const series = { count, lastObservedTime: microTime(lastMs) };
+      const series = { count, lastObservedTime: microTimestamp(lastMs) };
       try {
         await api.patch(events, entry.key, { series });
       } catch (error) {
@@ -167,7 +168,7 @@ export class EventRecorder {
       }
     }
     if (!entry.created) {
-      const series = count > 1 ? { series: { count, lastObservedTime: microTime(lastMs) } } : {};
+      const series = count > 1 ? { series: { count, lastObservedTime: microTimestamp(lastMs) } } : {};
       try {
         await api.create(events, { ...entry.event, ...series, metadata: entry.key });
       } catch (error) {
@@ -191,7 +192,7 @@ export class EventRecorder {
     };
     return {
       metadata: { name, namespace: namespace ?? NAMESPACE_OF_CLUSTER_OBJECTS },
-      eventTime: microTime(nowMs),
+      eventTime: microTimestamp(nowMs),
       reportingController: this.#options.controller,
       reportingInstance: this.#options.instance.slice(0, LONGEST_WORD),
       action: action.slice(0, LONGEST_WORD),
@@ -232,10 +233,6 @@ function nameOf(event: Event, identity: string): string {
   const hash = createHash('sha256').update(`${identity} ${event.eventTime} ${event.reportingInstance}`).digest('hex').slice(0, 16);
   const start = event.metadata.name.slice(0, LONGEST_NAME - hash.length - 1).replace(/[^a-z0-9]+$/, '');
   return `${start}.${hash}`;
-}
-
-function microTime(atMs: number): string {
-  return new Date(atMs).toISOString().replace('Z', '000Z');
 }
 
 function first<Item>(items: ReadonlySet<Item>): Item | null {

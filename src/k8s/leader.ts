@@ -14,6 +14,7 @@ import type { Logger } from '../util/log.ts';
 import { pause } from '../util/pause.ts';
 import type { KubernetesApi } from './api.ts';
 import { leases, type Lease } from './resources.ts';
+import { microTimestamp } from './times.ts';
 
 export interface LeaderElectionOptions {
   readonly api: Pick<KubernetesApi, 'get' | 'create' | 'replace'>;
@@ -208,7 +209,12 @@ export class LeaderElection {
 
   async #release(term: Term): Promise<void> {
     const { api } = this.#options;
-    const spec = { ...term.lease.spec, holderIdentity: '', leaseDurationSeconds: 1, renewTime: this.#microTime() };
+    const spec = {
+      ...term.lease.spec,
+      holderIdentity: '',
+      leaseDurationSeconds: 1,
+      renewTime: microTimestamp(this.#options.clock.nowMs()),
+    };
     try {
       await this.#within(api.replace(leases, { ...term.lease, spec }), this.#times.retryMs);
     } catch (error) {
@@ -218,7 +224,7 @@ export class LeaderElection {
 
   #write(current: Lease | null, options: { readonly acquire: boolean }): Promise<Lease> {
     const { api, namespace, name, identity } = this.#options;
-    const nowText = this.#microTime();
+    const nowText = microTimestamp(this.#options.clock.nowMs());
     const renewal = { holderIdentity: identity, leaseDurationSeconds: Math.ceil(this.#times.leaseMs / 1000), renewTime: nowText };
     if (current === null)
       return api.create(leases, { metadata: { namespace, name }, spec: { ...renewal, acquireTime: nowText, leaseTransitions: 0 } });
@@ -235,11 +241,6 @@ export class LeaderElection {
 
   #moment(): Term['renewedAt'] {
     return { monotonicMs: this.#monotonicMs(), wallMs: this.#options.clock.nowMs() };
-  }
-
-  /** As the API's MicroTime is written. */
-  #microTime(): string {
-    return new Date(this.#options.clock.nowMs()).toISOString().replace('Z', '000Z');
   }
 
   /** What comes later is dropped, as if it had not come. */

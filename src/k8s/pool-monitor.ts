@@ -8,8 +8,9 @@ import { StoreError } from '../util/errors.ts';
 import type { Clock } from '../util/clock.ts';
 import type { Logger } from '../util/log.ts';
 import { Recurring } from '../util/recurring.ts';
-import type { Condition, Informer, KubernetesApi } from './api.ts';
-import { conditionOf, LOST, timestamp, UNREACHABLE } from './pool-status.ts';
+import type { Informer, KubernetesApi } from './api.ts';
+import { conditionAfter, conditionOf, type ConditionVerdict } from './conditions.ts';
+import { LOST, UNREACHABLE } from './pool-status.ts';
 import { chunkStorePools, type ChunkStorePool } from './resources.ts';
 import { isLost } from './routing.ts';
 
@@ -79,7 +80,7 @@ export class PoolMonitor {
   }
 
   /** Of what the store itself said before, nothing but Ready is touched; and that only if it is news. */
-  async #say(pool: ChunkStorePool, verdict: Pick<Condition, 'status' | 'reason' | 'message'>): Promise<void> {
+  async #say(pool: ChunkStorePool, verdict: ConditionVerdict): Promise<void> {
     const { api, clock, log } = this.#options;
     // What was read before the probe may be old by now, and a store that said something since is there.
     const now = this.#informer.get({ name: pool.metadata.name });
@@ -87,12 +88,7 @@ export class PoolMonitor {
     const former = conditionOf(now.status, 'Ready');
     if (former?.status === verdict.status && former.reason === verdict.reason) return;
     const { generation } = now.metadata;
-    const ready: Condition = {
-      type: 'Ready',
-      ...verdict,
-      lastTransitionTime: former?.status === verdict.status ? former.lastTransitionTime : timestamp(clock.nowMs()),
-      ...(generation === undefined ? {} : { observedGeneration: generation }),
-    };
+    const ready = conditionAfter(now.status, { type: 'Ready', ...verdict }, { generation, nowMs: clock.nowMs() });
     const others = now.status?.conditions?.filter(({ type }) => type !== 'Ready') ?? [];
     await api.replaceStatus(chunkStorePools, { ...now, status: { ...now.status, conditions: [ready, ...others] } });
     log.warn({ pool: now.metadata.name, node: now.spec.node, reason: verdict.message }, `the pool is said to be ${verdict.reason}`);

@@ -15,8 +15,8 @@ import type { Logger } from '../util/log.ts';
 import { Recurring } from '../util/recurring.ts';
 import { withinTime } from '../util/time-limit.ts';
 import type { Informer, KubernetesApi } from './api.ts';
+import { conditionOf } from './conditions.ts';
 import {
-  conditionOf,
   differenceOf,
   poolStatus,
   type PoolFigures,

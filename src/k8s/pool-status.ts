@@ -3,6 +3,7 @@
  * left out, so that a busy pool does not become a busy API.
  */
 import type { Condition } from './api.ts';
+import { conditionAfter, conditionOf, type ConditionVerdict } from './conditions.ts';
 import { quantity } from './quantity.ts';
 import type { ChunkStorePool } from './resources.ts';
 
@@ -44,8 +45,6 @@ export interface PoolView {
   readonly problems: readonly PoolProblem[];
 }
 
-type Verdict = Pick<Condition, 'status' | 'reason' | 'message'>;
-
 /** A pool is full when it is down to its reserve, and no longer so when this many times the reserve is free again. */
 const ROOM_AGAIN = 2;
 
@@ -59,11 +58,8 @@ export function poolStatus(
   },
 ): PoolStatus {
   const { before, generation, version, nowMs } = context;
-  const condition = (type: string, verdict: Verdict): Condition => {
-    const former = before?.conditions?.find((each) => each.type === type);
-    const lastTransitionTime = former?.status === verdict.status ? former.lastTransitionTime : timestamp(nowMs);
-    return { type, ...verdict, lastTransitionTime, ...(generation === undefined ? {} : { observedGeneration: generation }) };
-  };
+  const condition = (type: string, verdict: ConditionVerdict): Condition =>
+    conditionAfter(before, { type, ...verdict }, { generation, nowMs });
   return {
     ...(view.figures === null ? before : figuresForPeople(view.figures)),
     version,
@@ -85,15 +81,6 @@ export function differenceOf(before: PoolStatus | undefined, after: PoolStatus):
   return canonical(before) === canonical(after) ? 'none' : 'figures';
 }
 
-export function conditionOf(status: PoolStatus | undefined, type: string): Condition | null {
-  return status?.conditions?.find((each) => each.type === type) ?? null;
-}
-
-/** As the Kubernetes API writes it: to the second. */
-export function timestamp(nowMs: number): string {
-  return new Date(nowMs).toISOString().replace(/\.\d+Z$/, 'Z');
-}
-
 function figuresForPeople(figures: PoolFigures): PoolStatus {
   const { sizeBytes, usedBytes, volumes, snapshots, attached, parkedWrites } = figures;
   return {
@@ -112,7 +99,7 @@ function figuresForPeople(figures: PoolFigures): PoolStatus {
 }
 
 /** Also said of a pool by the controller, when no store can say it. */
-export const LOST: Verdict = {
+export const LOST: ConditionVerdict = {
   status: 'False',
   reason: 'Lost',
   message: 'declared lost: its volumes and snapshots can be deleted, nothing is made or attached; set spec.lost to false to take it back',
@@ -121,18 +108,18 @@ export const LOST: Verdict = {
 /** The reason of Ready when the controller says that the store does not answer. */
 export const UNREACHABLE = 'Unreachable';
 
-const READINESS: Readonly<Record<PoolPhase, Verdict>> = {
+const READINESS: Readonly<Record<PoolPhase, ConditionVerdict>> = {
   serving: { status: 'True', reason: 'Serving', message: 'its volumes are served' },
   starting: { status: 'False', reason: 'Starting', message: 'the store has the pool and recovers it; I/O waits' },
   'handing-over': { status: 'False', reason: 'HandingOver', message: 'a newer store of this node takes over; I/O waits a moment' },
   stopped: { status: 'False', reason: 'Stopped', message: 'the store was stopped; I/O waits until one is started again' },
 };
 
-function readiness({ lost, phase }: PoolView): Verdict {
+function readiness({ lost, phase }: PoolView): ConditionVerdict {
   return lost ? LOST : READINESS[phase];
 }
 
-function fullness(figures: PoolFigures | null, former: Condition | null): Verdict {
+function fullness(figures: PoolFigures | null, former: Condition | null): ConditionVerdict {
   if (figures === null) {
     if (former !== null) return { status: former.status, reason: former.reason, message: former.message };
     return { status: 'Unknown', reason: 'NotCounted', message: 'the store has not said yet how much is free' };
@@ -153,7 +140,7 @@ function fullness(figures: PoolFigures | null, former: Condition | null): Verdic
   return { status: 'False', reason: 'RoomLeft', message: 'there is room' };
 }
 
-function degradation({ problems, figures }: PoolView): Verdict {
+function degradation({ problems, figures }: PoolView): ConditionVerdict {
   const counting: readonly PoolProblem[] =
     figures === null || figures.counted
       ? []

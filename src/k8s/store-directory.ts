@@ -18,7 +18,7 @@ import type { Logger } from '../util/log.ts';
 import { withinTime } from '../util/time-limit.ts';
 import { topologyValue } from '../util/topology.ts';
 import type { Informer, KubernetesApi } from './api.ts';
-import { conditionOf } from './pool-status.ts';
+import { conditionOf } from './conditions.ts';
 import { chunkStorePools, endpointSlices, type ChunkStorePool, type EndpointSlice } from './resources.ts';
 import { addressKey, attemptsOn, endpointsOf, isLost, type StoreAddress, type StoreEndpoint } from './routing.ts';
 

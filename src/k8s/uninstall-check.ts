@@ -3,7 +3,7 @@
  * volume fails for good, and nobody takes a finalizer away; data on the nodes stays in any case.
  */
 import type { KubernetesApi, KubernetesObject, Resource } from './api.ts';
-import { conditionOf } from './pool-status.ts';
+import { conditionOf } from './conditions.ts';
 import {
   chunkStorePools,
   DRIVER_NAME,

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { PoolMonitor } from '../../src/k8s/pool-monitor.ts';
 import { PoolPublisher } from '../../src/k8s/pool-publisher.ts';
-import { conditionOf } from '../../src/k8s/pool-status.ts';
+import { conditionOf } from '../../src/k8s/conditions.ts';
 import { chunkStorePools } from '../../src/k8s/resources.ts';
 import { StoreError } from '../../src/util/errors.ts';
 import { silentLogger } from '../../src/util/log.ts';

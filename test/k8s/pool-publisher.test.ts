@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { PoolPublisher } from '../../src/k8s/pool-publisher.ts';
-import { conditionOf } from '../../src/k8s/pool-status.ts';
+import { conditionOf } from '../../src/k8s/conditions.ts';
 import { chunkStorePools, type ChunkStorePool } from '../../src/k8s/resources.ts';
 import { StoreError } from '../../src/util/errors.ts';
 import { silentLogger } from '../../src/util/log.ts';

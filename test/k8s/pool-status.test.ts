@@ -1,5 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
-import { conditionOf, differenceOf, poolStatus, type PoolStatus, type PoolView } from '../../src/k8s/pool-status.ts';
+import { conditionOf } from '../../src/k8s/conditions.ts';
+import { differenceOf, poolStatus, type PoolStatus, type PoolView } from '../../src/k8s/pool-status.ts';
 import { POOL_FIGURES } from '../support/fake-published-pool.ts';
 
 const GIB = 1024 ** 3;

@@ -7,6 +7,7 @@ import { StoreError } from '../../util/errors.ts';
 import { Recurring } from '../../util/recurring.ts';
 import type { Informer } from '../api.ts';
 import { certificateSigningRequests, chunkStorePools, secrets, type CertificateSigningRequest } from '../resources.ts';
+import { timestamp } from '../times.ts';
 import { decodeAuthorities, type AuthorityState } from './authority-state.ts';
 import { authoritySecretOf, type Installation } from './installation.ts';
 import { LONGEST_PAUSE_MS, validityFrom, type CertificatePolicy } from './policy.ts';
@@ -146,7 +147,7 @@ export class CertificateSigner {
     },
   ): Promise<CertificateSigningRequest> {
     const { type, reason, message, subresource } = condition;
-    const lastUpdateTime = new Date(this.#options.clock.nowMs()).toISOString().replace(/\.\d+Z$/, 'Z');
+    const lastUpdateTime = timestamp(this.#options.clock.nowMs());
     const conditions = [...(request.status?.conditions ?? []), { type, status: 'True', reason, message, lastUpdateTime }];
     const patch = { ...unchangedSince(request), status: { conditions } };
     return this.#options.api.patch(certificateSigningRequests, { name: request.metadata.name }, patch, { subresource });

@@ -15,6 +15,7 @@ import {
   volumeSnapshots,
   type VolumeRevert,
 } from '../resources.ts';
+import { timestamp } from '../times.ts';
 import { assert } from '../../util/assert.ts';
 import { StoreError } from '../../util/errors.ts';
 import type { Logger } from '../../util/log.ts';
@@ -32,7 +33,7 @@ import {
 import { namespaceOf, observe, type ObservePorts } from './observe.ts';
 import type { RecordEvent, RevertStore } from './ports.ts';
 import { classNameFor, safetyContent, safetySnapshot } from './safety-objects.ts';
-import { says, timestamp, withVerdict, type Verdict } from './status.ts';
+import { says, withVerdict, type Verdict } from './status.ts';
 import { claimObject, inUse, podsUsing } from './wording.ts';
 
 export interface StepPorts extends ObservePorts {
