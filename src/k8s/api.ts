@@ -46,6 +46,11 @@ export interface Resource<Type extends KubernetesObject> {
   readonly type?: Type;
 }
 
+/** As `apiVersion` of its objects has it: "v1", "snapshot.storage.k8s.io/v1". */
+export function groupVersion({ group, version }: Resource<KubernetesObject>): string {
+  return group === '' ? version : `${group}/${version}`;
+}
+
 export interface ObjectKey {
   readonly name: string;
   /** Of a namespaced kind. */

@@ -10,8 +10,7 @@ import type { Clock } from '../util/clock.ts';
 import { StoreError } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
 import { pause } from '../util/pause.ts';
-import type { KubernetesApi, KubernetesObject, ObjectKey, Resource } from './api.ts';
-import { groupVersion } from './api-errors.ts';
+import { groupVersion, type KubernetesApi, type KubernetesObject, type ObjectKey, type Resource } from './api.ts';
 import { events, type Event } from './resources.ts';
 import { microTimestamp } from './times.ts';
 

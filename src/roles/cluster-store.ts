@@ -6,9 +6,9 @@
 import type { Flags } from '../config.ts';
 import type { RenewedIdentity } from '../k8s/certificates/renewed-identity.ts';
 import { createStoreIdentity } from '../k8s/certificates/store-identity.ts';
-import { createKubernetesClient, type KubernetesClient } from '../k8s/client.ts';
-import type { PoolPhase, PoolProblem } from '../k8s/pool-status.ts';
-import { PoolPublisher } from '../k8s/pool-publisher.ts';
+import { createKubernetesClient, type KubernetesClient } from '../k8s/client/client.ts';
+import { PoolPublisher } from '../k8s/pools/publisher.ts';
+import type { PoolPhase, PoolProblem } from '../k8s/pools/status.ts';
 import { createControllerServer } from '../store/server.ts';
 import type { RunningStore } from '../store/store.ts';
 import { listenWithTls } from '../store/tls-listener.ts';

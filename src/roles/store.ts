@@ -4,7 +4,7 @@ import { KeeperClient } from '../block/keeper-client.ts';
 import { socketPathOf, type Config, type Flags } from '../config.ts';
 import { HAND_OVER_TIMEOUT_MS, HAND_OVER_VERSION } from '../store/hand-over.ts';
 import { StoreClient } from '../store/client.ts';
-import type { PoolPhase } from '../k8s/pool-status.ts';
+import type { PoolPhase } from '../k8s/pools/status.ts';
 import type { AskAnswer } from '../store/pool-claim.ts';
 import { PoolLock } from '../store/pool-lock.ts';
 import { createStoreServer, type HandOverHandler } from '../store/server.ts';

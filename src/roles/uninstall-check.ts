@@ -1,6 +1,6 @@
 /** The command that `helm uninstall` runs before it removes anything (the chart's pre-delete hook). */
 import type { Config } from '../config.ts';
-import { createKubernetesClient } from '../k8s/client.ts';
+import { createKubernetesClient } from '../k8s/client/client.ts';
 import { findingsOf, readInstalled, wordsOfFarewell, wordsOfRefusal } from '../k8s/uninstall-check.ts';
 import { StoreError } from '../util/errors.ts';
 

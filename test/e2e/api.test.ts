@@ -1,5 +1,5 @@
 /** The contract of the Kubernetes API against a real cluster. */
-import { createKubernetesClient, KubernetesClient } from '../../src/k8s/client.ts';
+import { createKubernetesClient, KubernetesClient } from '../../src/k8s/client/client.ts';
 import type { KubernetesApi, KubernetesObject, Resource } from '../../src/k8s/api.ts';
 import { eventually } from '../support/eventually.ts';
 import { contractThings, describeApi, type ApiSubject } from '../k8s/api-contract.ts';

@@ -1,6 +1,6 @@
 /** A pool as the store role shows it to its publisher; tests set what it says. */
-import type { PoolFigures, PoolPhase, PoolProblem } from '../../src/k8s/pool-status.ts';
-import type { PublishedPool } from '../../src/k8s/pool-publisher.ts';
+import type { PoolFigures, PoolPhase, PoolProblem } from '../../src/k8s/pools/status.ts';
+import type { PublishedPool } from '../../src/k8s/pools/publisher.ts';
 
 const GIB = 1024 ** 3;
 

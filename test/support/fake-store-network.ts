@@ -1,5 +1,5 @@
 /** Stores at addresses, as the directory of a cluster connects to them: which pool is where, and who answers. */
-import type { RoutedStore, StoreRoute } from '../../src/k8s/store-directory.ts';
+import type { RoutedStore, StoreRoute } from '../../src/k8s/pools/store-directory.ts';
 import { StoreError } from '../../src/util/errors.ts';
 
 export class FakeStoreClient implements RoutedStore {

@@ -1,11 +1,11 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { chunkStorePools, endpointSlices, type EndpointSlice } from '../../src/k8s/resources.ts';
-import { KubernetesStoreDirectory } from '../../src/k8s/store-directory.ts';
-import { silentLogger } from '../../src/util/log.ts';
-import { topologyValue } from '../../src/util/topology.ts';
-import { FakeKubernetes } from '../support/fake-kubernetes.ts';
-import { FakeStoreNetwork, type FakeStoreClient } from '../support/fake-store-network.ts';
-import { SeededRandom } from '../support/seeded-random.ts';
+import { chunkStorePools, endpointSlices, type EndpointSlice } from '../../../src/k8s/resources.ts';
+import { KubernetesStoreDirectory } from '../../../src/k8s/pools/store-directory.ts';
+import { silentLogger } from '../../../src/util/log.ts';
+import { topologyValue } from '../../../src/util/topology.ts';
+import { FakeKubernetes } from '../../support/fake-kubernetes.ts';
+import { FakeStoreNetwork, type FakeStoreClient } from '../../support/fake-store-network.ts';
+import { SeededRandom } from '../../support/seeded-random.ts';
 
 const id = (letter: string): string => letter.repeat(26);
 const [A, B, C] = [id('a'), id('b'), id('c')] as const;

@@ -4,13 +4,21 @@
  * where a changing call may have taken effect, it ends `unavailable` and its caller looks again.
  */
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Informer, KubernetesApi, KubernetesObject, ObjectKey, Resource, Selection } from './api.ts';
-import { describeTarget, errorOf, groupVersion, isReading, statusOf, type ApiCall } from './api-errors.ts';
+import { StoreError } from '../../util/errors.ts';
+import { silentLogger, type Logger } from '../../util/log.ts';
+import {
+  groupVersion,
+  type Informer,
+  type KubernetesApi,
+  type KubernetesObject,
+  type ObjectKey,
+  type Resource,
+  type Selection,
+} from '../api.ts';
 import { inClusterConnection, kubeconfigConnection, type Connection } from './connection.ts';
+import { describeTarget, errorOf, isReading, statusOf, type ApiCall } from './errors.ts';
 import { ResourceInformer, type ListedObjects, type WatchEvent } from './informer.ts';
 import { Transport, TransportError, type HttpRequest, type HttpResponse } from './transport.ts';
-import { StoreError } from '../util/errors.ts';
-import { silentLogger, type Logger } from '../util/log.ts';
 
 export interface ClientLimits {
   /** Of one attempt. */

@@ -2,8 +2,8 @@
  * What the API server's answers mean: one StoreError for each, with a message that names verb, object and remedy.
  * Facts: the API conventions' Status object ("Response Status Kind"), and the reasons of k8s.io/apimachinery.
  */
-import type { KubernetesObject, ObjectKey, Resource } from './api.ts';
-import { StoreError } from '../util/errors.ts';
+import { StoreError } from '../../util/errors.ts';
+import { groupVersion, type KubernetesObject, type ObjectKey, type Resource } from '../api.ts';
 import type { HttpResponse } from './transport.ts';
 
 export type ApiVerb = 'get' | 'list' | 'watch' | 'create' | 'update' | 'patch' | 'delete';
@@ -81,10 +81,6 @@ export function missingKind(call: ApiCall): StoreError {
         : 'use a Kubernetes version that has it';
   const subresource = call.subresource === undefined ? '' : ` with the subresource ${call.subresource}`;
   return new StoreError('failed-precondition', `this cluster has no ${resource.kind} (${groupVersion(resource)})${subresource}: ${remedy}`);
-}
-
-export function groupVersion(resource: Resource<KubernetesObject>): string {
-  return resource.group === '' ? resource.version : `${resource.group}/${resource.version}`;
 }
 
 /** "PersistentVolumeClaim team-a/data", "all Lease objects in namespace x". */

@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { inClusterConnection, kubeconfigConnection } from '../../src/k8s/connection.ts';
+import { inClusterConnection, kubeconfigConnection } from '../../../src/k8s/client/connection.ts';
 
 let folder: string;
 beforeEach(async () => {

@@ -9,7 +9,7 @@ import { readFile } from 'node:fs/promises';
 import type { OutgoingHttpHeaders } from 'node:http';
 import type { RequestOptions } from 'node:https';
 import { join } from 'node:path';
-import { StoreError } from '../util/errors.ts';
+import { StoreError } from '../../util/errors.ts';
 
 export interface Credentials extends RequestOptions {
   headers?: OutgoingHttpHeaders;

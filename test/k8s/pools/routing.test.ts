@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
-import { attemptsOn, endpointsOf } from '../../src/k8s/routing.ts';
-import type { EndpointSlice } from '../../src/k8s/resources.ts';
+import { attemptsOn, endpointsOf } from '../../../src/k8s/pools/routing.ts';
+import type { EndpointSlice } from '../../../src/k8s/resources.ts';
 
 type Endpoint = NonNullable<EndpointSlice['endpoints']>[number];
 

@@ -2,10 +2,10 @@
  * What a ChunkStorePool's status says, worked out from what the store says: a pure function. What a person would not see is
  * left out, so that a busy pool does not become a busy API.
  */
-import type { Condition } from './api.ts';
-import { conditionAfter, conditionOf, type ConditionVerdict } from './conditions.ts';
-import { quantity } from './quantity.ts';
-import type { ChunkStorePool } from './resources.ts';
+import type { Condition } from '../api.ts';
+import { conditionAfter, conditionOf, type ConditionVerdict } from '../conditions.ts';
+import { quantity } from '../quantity.ts';
+import type { ChunkStorePool } from '../resources.ts';
 
 export type PoolStatus = NonNullable<ChunkStorePool['status']>;
 

@@ -7,12 +7,12 @@
  *   failed a few times, everything is listed again.
  * - Failures wait longer and longer, by chance a little more or less, and at most a bounded time.
  */
-import type { Informer, KubernetesObject, ObjectKey } from './api.ts';
-import { ExpiredError } from './api-errors.ts';
-import { systemClock, type Clock } from '../util/clock.ts';
-import { StoreError } from '../util/errors.ts';
-import type { Logger } from '../util/log.ts';
-import { pause } from '../util/pause.ts';
+import { systemClock, type Clock } from '../../util/clock.ts';
+import { StoreError } from '../../util/errors.ts';
+import type { Logger } from '../../util/log.ts';
+import { pause } from '../../util/pause.ts';
+import type { Informer, KubernetesObject, ObjectKey } from '../api.ts';
+import { ExpiredError } from './errors.ts';
 
 export interface ListedObjects<Type> {
   readonly objects: readonly Type[];

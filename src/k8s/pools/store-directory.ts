@@ -13,13 +13,13 @@
  * pool's node; then it is closed, which whoever still has it sees as `unavailable`. One that went silent is never waited for
  * a second time: after a network was cut, a new one is up long before the old one.
  */
-import { StoreError } from '../util/errors.ts';
-import type { Logger } from '../util/log.ts';
-import { withinTime } from '../util/time-limit.ts';
-import { topologyValue } from '../util/topology.ts';
-import type { Informer, KubernetesApi } from './api.ts';
-import { conditionOf } from './conditions.ts';
-import { chunkStorePools, endpointSlices, type ChunkStorePool, type EndpointSlice } from './resources.ts';
+import { StoreError } from '../../util/errors.ts';
+import type { Logger } from '../../util/log.ts';
+import { withinTime } from '../../util/time-limit.ts';
+import { topologyValue } from '../../util/topology.ts';
+import type { Informer, KubernetesApi } from '../api.ts';
+import { conditionOf } from '../conditions.ts';
+import { chunkStorePools, endpointSlices, type ChunkStorePool, type EndpointSlice } from '../resources.ts';
 import { addressKey, attemptsOn, endpointsOf, isLost, type StoreAddress, type StoreEndpoint } from './routing.ts';
 
 /** What is asked of a store here. Calls after `close` fail with `unavailable`; calls under way are not cut off by it. */

@@ -9,13 +9,14 @@
  * What `spec.lost` says is made durable in the pool before it is in effect, and what takes the pool back is read afresh
  * rather than from the informer, which may be late. An object that was deleted while the pool is lost is made again as lost.
  */
-import { StoreError } from '../util/errors.ts';
-import type { Clock } from '../util/clock.ts';
-import type { Logger } from '../util/log.ts';
-import { Recurring } from '../util/recurring.ts';
-import { withinTime } from '../util/time-limit.ts';
-import type { Informer, KubernetesApi } from './api.ts';
-import { conditionOf } from './conditions.ts';
+import { StoreError } from '../../util/errors.ts';
+import type { Clock } from '../../util/clock.ts';
+import type { Logger } from '../../util/log.ts';
+import { Recurring } from '../../util/recurring.ts';
+import { withinTime } from '../../util/time-limit.ts';
+import type { Informer, KubernetesApi } from '../api.ts';
+import { conditionOf } from '../conditions.ts';
+import { chunkStorePools, type ChunkStorePool } from '../resources.ts';
 import {
   differenceOf,
   poolStatus,
@@ -25,8 +26,7 @@ import {
   type PoolStatus,
   type PoolView,
   UNREACHABLE,
-} from './pool-status.ts';
-import { chunkStorePools, type ChunkStorePool } from './resources.ts';
+} from './status.ts';
 
 /** The open pool, as the store role has it. */
 export interface PublishedPool {

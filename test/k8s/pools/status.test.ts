@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
-import { conditionOf } from '../../src/k8s/conditions.ts';
-import { differenceOf, poolStatus, type PoolStatus, type PoolView } from '../../src/k8s/pool-status.ts';
-import { POOL_FIGURES } from '../support/fake-published-pool.ts';
+import { conditionOf } from '../../../src/k8s/conditions.ts';
+import { differenceOf, poolStatus, type PoolStatus, type PoolView } from '../../../src/k8s/pools/status.ts';
+import { POOL_FIGURES } from '../../support/fake-published-pool.ts';
 
 const GIB = 1024 ** 3;
 const startMs = Date.UTC(2025, 0, 1);

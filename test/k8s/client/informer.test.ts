@@ -1,10 +1,10 @@
 import { describe, expect, test } from '@jest/globals';
-import type { KubernetesObject } from '../../src/k8s/api.ts';
-import { ExpiredError } from '../../src/k8s/api-errors.ts';
-import { ResourceInformer, type ListedObjects, type ListWatch, type WatchEvent } from '../../src/k8s/informer.ts';
-import { StoreError } from '../../src/util/errors.ts';
-import { silentLogger } from '../../src/util/log.ts';
-import { ManualClock } from '../support/manual-clock.ts';
+import type { KubernetesObject } from '../../../src/k8s/api.ts';
+import { ExpiredError } from '../../../src/k8s/client/errors.ts';
+import { ResourceInformer, type ListedObjects, type ListWatch, type WatchEvent } from '../../../src/k8s/client/informer.ts';
+import { StoreError } from '../../../src/util/errors.ts';
+import { silentLogger } from '../../../src/util/log.ts';
+import { ManualClock } from '../../support/manual-clock.ts';
 
 const object = (name: string, version: number, uid = `uid-${name}`): KubernetesObject => ({
   metadata: { name, namespace: 'n', uid, resourceVersion: String(version) },

@@ -4,15 +4,15 @@
  *
  * It speaks only after several failures in a row, because a store that is replaced or restarted is away for a moment.
  */
-import { StoreError } from '../util/errors.ts';
-import type { Clock } from '../util/clock.ts';
-import type { Logger } from '../util/log.ts';
-import { Recurring } from '../util/recurring.ts';
-import type { Informer, KubernetesApi } from './api.ts';
-import { conditionAfter, conditionOf, type ConditionVerdict } from './conditions.ts';
-import { LOST, UNREACHABLE } from './pool-status.ts';
-import { chunkStorePools, type ChunkStorePool } from './resources.ts';
+import { StoreError } from '../../util/errors.ts';
+import type { Clock } from '../../util/clock.ts';
+import type { Logger } from '../../util/log.ts';
+import { Recurring } from '../../util/recurring.ts';
+import type { Informer, KubernetesApi } from '../api.ts';
+import { conditionAfter, conditionOf, type ConditionVerdict } from '../conditions.ts';
+import { chunkStorePools, type ChunkStorePool } from '../resources.ts';
 import { isLost } from './routing.ts';
+import { LOST, UNREACHABLE } from './status.ts';
 
 export interface PoolMonitorOptions {
   readonly api: KubernetesApi;

@@ -1,7 +1,7 @@
 /**
  * From pools to addresses: pure functions over ChunkStorePools and the EndpointSlices of the stores' Service.
  */
-import type { ChunkStorePool, EndpointSlice } from './resources.ts';
+import type { ChunkStorePool, EndpointSlice } from '../resources.ts';
 
 export interface StoreAddress {
   readonly address: string;

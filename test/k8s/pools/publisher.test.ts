@@ -1,13 +1,13 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { PoolPublisher } from '../../src/k8s/pool-publisher.ts';
-import { conditionOf } from '../../src/k8s/conditions.ts';
-import { chunkStorePools, type ChunkStorePool } from '../../src/k8s/resources.ts';
-import { StoreError } from '../../src/util/errors.ts';
-import { silentLogger } from '../../src/util/log.ts';
-import { FakeKubernetes } from '../support/fake-kubernetes.ts';
-import { FakePublishedPool, POOL_FIGURES } from '../support/fake-published-pool.ts';
-import { ManualClock } from '../support/manual-clock.ts';
-import { SeededRandom } from '../support/seeded-random.ts';
+import { PoolPublisher } from '../../../src/k8s/pools/publisher.ts';
+import { conditionOf } from '../../../src/k8s/conditions.ts';
+import { chunkStorePools, type ChunkStorePool } from '../../../src/k8s/resources.ts';
+import { StoreError } from '../../../src/util/errors.ts';
+import { silentLogger } from '../../../src/util/log.ts';
+import { FakeKubernetes } from '../../support/fake-kubernetes.ts';
+import { FakePublishedPool, POOL_FIGURES } from '../../support/fake-published-pool.ts';
+import { ManualClock } from '../../support/manual-clock.ts';
+import { SeededRandom } from '../../support/seeded-random.ts';
 
 const poolId = 'p'.repeat(26);
 const key = { name: poolId };

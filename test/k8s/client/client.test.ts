@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
-import { KubernetesClient, type ClientLimits } from '../../src/k8s/client.ts';
-import type { Connection } from '../../src/k8s/connection.ts';
+import { KubernetesClient, type ClientLimits } from '../../../src/k8s/client/client.ts';
+import type { Connection } from '../../../src/k8s/client/connection.ts';
 import {
   certificateSigningRequests,
   chunkStorePools,
@@ -8,11 +8,11 @@ import {
   leases,
   persistentVolumes,
   volumeSnapshots,
-} from '../../src/k8s/resources.ts';
-import { eventually } from '../support/eventually.ts';
-import { FakeKubernetes } from '../support/fake-kubernetes.ts';
-import { KubernetesHttp, type OwnAnswer, type SeenRequest } from '../support/kubernetes-http.ts';
-import { contractThings, describeApi } from './api-contract.ts';
+} from '../../../src/k8s/resources.ts';
+import { eventually } from '../../support/eventually.ts';
+import { FakeKubernetes } from '../../support/fake-kubernetes.ts';
+import { KubernetesHttp, type OwnAnswer, type SeenRequest } from '../../support/kubernetes-http.ts';
+import { contractThings, describeApi } from '../api-contract.ts';
 
 const RESOURCES = [certificateSigningRequests, configMaps, leases, persistentVolumes, chunkStorePools, volumeSnapshots, contractThings];
 const QUICK: Partial<ClientLimits> = { firstRetryMs: 1, requestTimeoutMs: 2000, listPageObjects: 2 };
