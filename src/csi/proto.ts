@@ -1,6 +1,6 @@
 /**
  * Loads proto/csi.proto, and says how its messages look in JavaScript: camelCase names, 64-bit numbers as decimal strings
- * (src/csi/validation.ts turns them into safe integers), enums by name, every field present except the members of a
+ * (src/csi/request/sizes.ts turns them into safe integers), enums by name, every field present except the members of a
  * oneof. src/csi/generated/messages.ts has the types of exactly that; proto/generate-types.ts makes it.
  */
 import { fileURLToPath } from 'node:url';
