@@ -19,6 +19,13 @@ const common = {
 /** Folders of test/ that need the built command and the machine to themselves; everything else there is the unit layer. */
 const layersWithFolders = ['system', 'sanity', 'crash', 'e2e'];
 
+const onCluster = {
+  ...common,
+  // Brings the cluster up, and down again: once for both projects.
+  globalSetup: '<rootDir>/test/e2e/support/global-setup.ts',
+  globalTeardown: '<rootDir>/test/e2e/support/global-teardown.ts',
+};
+
 export default {
   projects: [
     {
@@ -27,15 +34,17 @@ export default {
       testMatch: ['<rootDir>/test/**/*.test.ts'],
       testPathIgnorePatterns: layersWithFolders.map((layer) => `<rootDir>/test/${layer}/`),
     },
-    ...layersWithFolders.map((layer) => ({
-      ...common,
-      displayName: layer,
-      testMatch: [`<rootDir>/test/${layer}/**/*.test.ts`],
-      // Brings the cluster up, and down again.
-      ...(layer === 'e2e' && {
-        globalSetup: '<rootDir>/test/e2e/support/global-setup.ts',
-        globalTeardown: '<rootDir>/test/e2e/support/global-teardown.ts',
-      }),
-    })),
+    ...layersWithFolders
+      .filter((layer) => layer !== 'e2e')
+      .map((layer) => ({ ...common, displayName: layer, testMatch: [`<rootDir>/test/${layer}/**/*.test.ts`] })),
+    // First those that use nothing but a namespace of their own, beside each other; then, one by one, those that would be
+    // in each other's way.
+    { ...onCluster, displayName: 'e2e', testMatch: ['<rootDir>/test/e2e/*.test.ts'] },
+    {
+      ...onCluster,
+      displayName: 'e2e-alone',
+      testMatch: ['<rootDir>/test/e2e/alone/*.test.ts'],
+      runner: '<rootDir>/test/setup/serial-runner.js',
+    },
   ],
 };

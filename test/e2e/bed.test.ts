@@ -43,23 +43,3 @@ describeOnCluster('the test bed', {}, ({ inSpace, kube }) => {
     expect(errorOutput).toContain('not found');
   });
 });
-
-describeOnCluster('the nodes of the test bed', { ownCluster: true }, ({ cluster, inSpace }) => {
-  test(
-    'can be cut off and come back, and their pods run on',
-    inSpace(async (space) => {
-      await space.pod({ name: 'pod', node: 'node2', ...emptyDisk });
-      await space.exec('pod', ['sh', '-c', 'echo here >/data/file']);
-      await cluster.lose('node2');
-      try {
-        await cluster.waitUntilNotReady('node2');
-      } finally {
-        await cluster.back('node2');
-      }
-      await cluster.waitUntilReady('node2');
-      await cluster.restartKubelet('node2');
-      await space.podReady('pod');
-      expect(await space.exec('pod', ['cat', '/data/file'])).toBe('here\n');
-    }),
-  );
-});

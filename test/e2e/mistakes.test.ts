@@ -1,14 +1,12 @@
 /** What a person did wrong, or what cannot be: each gets words, where that person looks, that say what and what to do. */
 import { expect, test } from '@jest/globals';
-import type { Fields, Manifest, Reference } from './support/api.ts';
+import type { Manifest, Reference } from './support/api.ts';
 import * as manifests from './support/manifests.ts';
 import type { Space } from './support/space.ts';
 import { describeOnCluster } from './support/suite.ts';
 
 const helmLimitMs = 60_000;
 const wordsLimitMs = 90_000;
-const fillLimitMs = 180_000;
-const mebibyte = 1024 * 1024;
 const otherDriver =
   /ClassOfAnotherDriver: the VolumeSnapshotClass ".*-foreign" is of the driver csi\.example\.com, but the claim's volume is of csi\.chunkstore\.dev/;
 const immediate = { volumeBindingMode: 'Immediate' };
@@ -24,7 +22,7 @@ const wrongValues: readonly { readonly set: readonly string[]; readonly says: Re
   { set: ['storageClasses[0].name=a', 'storageClasses[0].fsType=zfs'], says: /value must be one of 'ext4', 'xfs', 'btrfs'/ },
 ];
 
-describeOnCluster('mistakes', {}, ({ driver, inSpace, kube, settings, timings }) => {
+describeOnCluster('mistakes', {}, ({ inSpace, kube, settings }) => {
   test.each(wrongValues)('in the values $set are told by helm, and nothing is installed', async ({ set, says }) => {
     const words = [
       'install',
@@ -65,8 +63,8 @@ describeOnCluster('mistakes', {}, ({ driver, inSpace, kube, settings, timings })
         ofClaim(space, 'file-system', /ProvisioningFailed.*is "zfs"; supported are ext4, xfs, btrfs/),
         ofClaim(space, 'no-class', /storageclass\.storage\.k8s\.io ".*-none" not found/),
         space.event({ kind: 'Pod', name: 'formatted' }, /FailedMount.*mkfs.*no-such-option/s, { timeoutMs: wordsLimitMs }),
-        ofSnapshot(space, 'parameters', /has \\?"compression\\?", which is not known; known are freeze/),
-        ofSnapshot(space, 'none', /volumesnapshotclass\.snapshot\.storage\.k8s\.io ".*-none" not found/),
+        space.snapshotError('parameters', /has \\?"compression\\?", which is not known; known are freeze/, { timeoutMs: wordsLimitMs }),
+        space.snapshotError('none', /volumesnapshotclass\.snapshot\.storage\.k8s\.io ".*-none" not found/, { timeoutMs: wordsLimitMs }),
       ]);
     }),
   );
@@ -136,46 +134,6 @@ describeOnCluster('mistakes', {}, ({ driver, inSpace, kube, settings, timings })
     }),
   );
 
-  test(
-    'or too much in a pool are told on the pool and to whoever wants more of it',
-    inSpace(async (space) => {
-      const [node = ''] = await driver.nodes();
-      const atOnce = `${space.name}-at-once`;
-      const here = [{ matchLabelExpressions: [{ key: 'csi.chunkstore.dev/node', values: [node] }] }];
-      await space.apply(manifests.storageClass({ name: atOnce, fields: { ...immediate, allowedTopologies: here } }));
-      const { pool } = JSON.parse(await driver.command(node, 'space', '--output=json')) as { pool: Record<string, number> };
-      const { freeBytes = NaN, reserveBytes = NaN } = pool;
-      await space.claim({ name: 'small', size: '32Mi', storageClass: atOnce });
-      await space.claim({
-        name: 'large',
-        size: String(Math.ceil(freeBytes / mebibyte) * mebibyte),
-        volumeMode: 'Block',
-        storageClass: atOnce,
-      });
-      await space.pod({ name: 'filler', node, devices: { '/dev/large': 'large' } });
-      // Into the reserve, but not to the last byte: those writes would wait for room, and the pod for them.
-      const writtenBytes = String(freeBytes - reserveBytes / 2);
-      const dd = ['dd', 'if=/dev/zero', 'of=/dev/large', 'bs=4M', 'oflag=direct', 'iflag=count_bytes', `count=${writtenBytes}`];
-      await timings.time('pool filled', () => space.exec('filler', dd, { timeoutMs: fillLimitMs }));
-      const full = (object: Manifest | null) => {
-        const condition = object?.['status']?.conditions?.find((one: Fields) => one['type'] === 'Full');
-        return condition?.status === 'True' || `it is ${JSON.stringify(object?.['status'])}`;
-      };
-      const { name } = (await driver.poolOf(node)).metadata;
-      const said = await kube.waitFor({ kind: 'ChunkStorePool', name }, full, { what: 'is full', timeoutMs: wordsLimitMs });
-      const words = said?.['status'].conditions.find((one: Fields) => one['type'] === 'Full').message;
-      expect(words).toMatch(
-        /^little of \S+ is free, and the last \S+ are kept for what exists: delete snapshots or volumes, or enlarge the pool/,
-      );
-      await space.claim({ name: 'more', size: '32Mi', storageClass: atOnce });
-      await space.apply(manifests.snapshot({ name: 'cut', claim: 'small' }));
-      await Promise.all([
-        ofClaim(space, 'more', /ProvisioningFailed.*no room on node/),
-        ofSnapshot(space, 'cut', /the pool is full: .* Delete snapshots or volumes, or enlarge the pool/),
-      ]);
-    }),
-  );
-
   async function boundContent(snapshot: Reference): Promise<string> {
     let name: string | undefined;
     const judge = (object: Manifest | null) => {
@@ -188,19 +146,6 @@ describeOnCluster('mistakes', {}, ({ driver, inSpace, kube, settings, timings })
 
   async function ofClaim(space: Space, name: string, pattern: RegExp): Promise<string> {
     return space.event({ kind: 'PersistentVolumeClaim', name }, pattern, { timeoutMs: wordsLimitMs });
-  }
-
-  async function ofSnapshot(space: Space, name: string, pattern: RegExp): Promise<string> {
-    let message = '';
-    const judge = (object: Manifest | null) => {
-      message = String(object?.['status']?.error?.message);
-      return pattern.test(message) || `its error is ${message}`;
-    };
-    await kube.waitFor({ kind: 'VolumeSnapshot', name, namespace: space.name }, judge, {
-      what: `has an error like ${String(pattern)}`,
-      timeoutMs: wordsLimitMs,
-    });
-    return message;
   }
 });
 

@@ -1,65 +1,17 @@
-/**
- * VolumeRevert: it waits for pods, is undone by its safety snapshot, refuses what is not the claim's own, and is done once
- * and whole wherever its controller is killed.
- */
-import { setTimeout as delay } from 'node:timers/promises';
+/** VolumeRevert: it waits for pods, is undone by its safety snapshot, and refuses what is not the claim's own. */
 import { expect, test } from '@jest/globals';
-import type { Fields, Manifest } from './support/api.ts';
+import { safetyName } from '../../src/k8s/reverts/names.ts';
+import type { Manifest } from './support/api.ts';
 import type { StoredObject } from './support/driver.ts';
 import * as manifests from './support/manifests.ts';
-import { heldReverts, messageOf, RevertHolds } from './support/revert-holds.ts';
+import { revertsIn } from './support/reverts.ts';
 import { Space } from './support/space.ts';
 import { describeOnCluster, type ClusterBed } from './support/suite.ts';
-import { SeededRandom } from '../support/seeded-random.ts';
 import { spaceIn, type KnownData } from './support/volumes.ts';
 
 const mebibyte = 1024 * 1024;
-const reasonLimitMs = 60_000;
-const completeLimit = '90s';
-/** Of the moment at which the controller is killed once more. */
-const seed = Number(process.env['E2E_SEED'] ?? 20_261_122);
 
 const data = (seed: string, path = '/data/known'): KnownData => ({ path, seed, sizeBytes: 2 * mebibyte + 4321 });
-
-function conditionOf(object: Manifest | null, type: string): Fields | undefined {
-  return object?.['status']?.conditions?.find((one: Fields) => one['type'] === type);
-}
-
-/** What tests do with the VolumeReverts of a space. */
-function revertsIn({ kube, timings }: ClusterBed, space: Space) {
-  const reference = (name: string) => ({ kind: 'VolumeRevert', name, namespace: space.name });
-  return {
-    make: (options: Parameters<typeof manifests.revert>[0]) => space.apply(manifests.revert(options)),
-
-    /** Waits until its status says so; answers what it says. */
-    async says(name: string, phase: 'Waiting' | 'Complete' | 'Failed', pattern: RegExp): Promise<string> {
-      let message = '';
-      const judge = (object: Manifest | null) => {
-        const { status, reason, message: words } = conditionOf(object, phase) ?? {};
-        message = `${reason}: ${words}`;
-        return (status === 'True' && pattern.test(message)) || `its status is ${JSON.stringify(object?.['status'])}`;
-      };
-      await kube.waitFor(reference(name), judge, { what: `is ${phase} with ${String(pattern)}`, timeoutMs: reasonLimitMs });
-      return message;
-    },
-
-    /** As a person waits for it. */
-    async complete(...names: readonly string[]): Promise<void> {
-      await timings.time('revert to complete, the wait', () =>
-        kube.kubectl(
-          [
-            'wait',
-            '--for=condition=Complete',
-            ...names.map((name) => `volumerevert/${name}`),
-            `--namespace=${space.name}`,
-            `--timeout=${completeLimit}`,
-          ],
-          { timeoutMs: 100_000 },
-        ),
-      );
-    },
-  };
-}
 
 describeOnCluster('a VolumeRevert', {}, (bed) => {
   const { inSpace, kube } = bed;
@@ -142,8 +94,7 @@ describeOnCluster('a VolumeRevert', {}, (bed) => {
       expect((await space.get('VolumeRevert', 'dropping'))['status'].safetySnapshotName).toBeUndefined();
       const snapshots = await kube.api.list('VolumeSnapshot', { namespace: space.name });
       expect(snapshots.map(({ metadata }) => metadata.name).sort()).toEqual(['foreign', 'of-other', 'of-own']);
-      const kept = (await allObjects(bed)).filter(({ name }) => name.startsWith('revert-'));
-      expect(kept).toEqual([]);
+      expect(await safetySnapshotsOf(await space.get('VolumeRevert', 'dropping'), bed)).toEqual([]);
       await dropForeignSnapshot(bed, space);
     }),
   );
@@ -200,78 +151,10 @@ describeOnCluster('a VolumeRevert', {}, (bed) => {
   );
 });
 
-describeOnCluster('a VolumeRevert whose controller is killed', { ownCluster: true }, (bed) => {
-  const { driver, inSpace, kube } = bed;
-
-  test(
-    'before each of its steps, and once more at random, is done once and whole',
-    inSpace(async (space) => {
-      const reverts = revertsIn(bed, space);
-      const paths = Object.fromEntries(heldReverts.map((name) => [`/data/${name}`, name]));
-      const known = (seed: string) => heldReverts.map((name) => data(`${name} ${seed}`, `/data/${name}/known`));
-      for (const name of heldReverts) await space.claim({ name, size: '32Mi' });
-      await space.pod({ name: 'first', mounts: paths });
-      await Promise.all(known('before').map((one) => space.write('first', one)));
-      await Promise.all(heldReverts.map((name) => space.snapshot({ name: `of-${name}`, claim: name })));
-      await Promise.all(known('after').map((one) => space.write('first', one)));
-      await space.remove('Pod', 'first');
-      const { node } = await space.volume(heldReverts[0] ?? '');
-
-      const holds = await RevertHolds.lay({ kube, driver, namespace: space.name });
-      try {
-        for (const name of heldReverts) {
-          await reverts.make({ name, claim: name, snapshot: `of-${name}`, keepSafetySnapshot: !name.endsWith('dropping') });
-        }
-        await Promise.all(heldReverts.map((name) => isHeld(space, name)));
-        await driver.killLeader();
-      } finally {
-        await holds.lift();
-      }
-      // The steps of all ten take a few hundred milliseconds; this may come before, in between or after.
-      const random = new SeededRandom(seed);
-      await delay(random.below(600));
-      await driver.killLeader();
-      await reverts.complete(...heldReverts);
-      await kube.until('all finalizers are gone', async () => (await finalizersLeft(space)).join(', ') || true, { timeoutMs: 60_000 });
-
-      const stored = await driver.objects(node);
-      const kept = heldReverts.filter((name) => !name.endsWith('dropping'));
-      expect(stored.filter(({ name }) => name.startsWith('revert-'))).toHaveLength(kept.length);
-      await space.pod({ name: 'second', mounts: paths });
-      await Promise.all(known('before').map((one) => space.verify('second', one)));
-      await space.remove('Pod', 'second');
-
-      for (const name of kept) {
-        const snapshot: string = (await space.get('VolumeRevert', name))['status'].safetySnapshotName;
-        await space.snapshotReady(snapshot);
-        await reverts.make({ name: `undo-${name}`, claim: name, snapshot, keepSafetySnapshot: false });
-      }
-      await reverts.complete(...kept.map((name) => `undo-${name}`));
-      await space.pod({ name: 'third', mounts: paths });
-      const undone = known('after').filter((_, index) => kept.includes(heldReverts[index] ?? ''));
-      await Promise.all(undone.map((one) => space.verify('third', one)));
-    }),
-  );
-
-  async function isHeld(space: Space, name: string): Promise<void> {
-    const judge = (object: Manifest | null) => {
-      // What is complete has nothing more to say.
-      if (name === 'releasing') return object?.['status']?.phase === 'Complete' || 'it is not complete';
-      const message: string | undefined = conditionOf(object, 'Waiting')?.['message'];
-      return message?.includes(messageOf(name)) === true || `it says: ${message}`;
-    };
-    const limit = { what: 'is held', timeoutMs: reasonLimitMs };
-    await kube.waitFor({ kind: 'VolumeRevert', name, namespace: space.name }, judge, limit);
-  }
-
-  async function finalizersLeft(space: Space): Promise<string[]> {
-    const all = await kube.api.list('VolumeRevert', { namespace: space.name });
-    return all.filter(({ metadata }) => (metadata['finalizers'] ?? []).length > 0).map(({ metadata }) => metadata.name);
-  }
-});
-
-async function allObjects({ driver }: ClusterBed): Promise<readonly StoredObject[]> {
-  return (await Promise.all((await driver.nodes()).map((node) => driver.objects(node)))).flat();
+/** Of reverts in other namespaces there may be some. */
+async function safetySnapshotsOf(revert: Manifest, { driver }: ClusterBed): Promise<readonly StoredObject[]> {
+  const objects = await Promise.all((await driver.nodes()).map((node) => driver.objects(node)));
+  return objects.flat().filter(({ name }) => name === safetyName(revert.metadata['uid'] as string));
 }
 
 /** Bound to a content of another driver, as the cluster's snapshot controller leaves it while that driver is away. */

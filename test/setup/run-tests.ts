@@ -18,6 +18,8 @@ import { addTotals, describeTotals, readReport, type LayerResult } from './test-
 
 interface Layer {
   readonly name: string;
+  /** Of jest.config.js: the layer's own, if not given. */
+  readonly projects?: readonly string[];
   readonly timeoutMs: number;
   /** Layers that use the machine's devices have it to themselves. */
   readonly workers: number;
@@ -30,7 +32,8 @@ const layers: readonly Layer[] = [
   { name: 'unit', timeoutMs: 15 * minuteMs, workers: 2 },
   { name: 'system', timeoutMs: 30 * minuteMs, workers: 1 },
   { name: 'sanity', timeoutMs: 20 * minuteMs, workers: 1 },
-  { name: 'e2e', timeoutMs: 75 * minuteMs, workers: 1, onRequest: true },
+  // Its tests mostly wait, for Kubernetes.
+  { name: 'e2e', projects: ['e2e', 'e2e-alone'], timeoutMs: 75 * minuteMs, workers: 3, onRequest: true },
 ];
 const clusterProgram = join(import.meta.dirname, '../e2e/cluster/cluster');
 /** How long jest may take to end once its report is written; after that some test has left a handle open. */
@@ -93,7 +96,8 @@ function runJest(options: { layer: Layer; reportFile: string; stop: AbortSignal 
       '--experimental-vm-modules',
       '--disable-warning=ExperimentalWarning',
       join(repository, 'node_modules/jest/bin/jest.js'),
-      `--selectProjects=${layer.name}`,
+      '--selectProjects',
+      ...(layer.projects ?? [layer.name]),
       '--ci',
       '--json',
       `--outputFile=${reportFile}`,

@@ -4,7 +4,7 @@ import type { Fields, Manifest } from './api.ts';
 import { run } from './command.ts';
 
 const commandLimitMs = 60_000;
-/** The controller manager calls a silent node NotReady after 30 s, and looks every 5. */
+/** The controller manager calls a silent node NotReady after 20 s, and looks every 5. */
 const notReadyLimitMs = 90_000;
 const readyLimitMs = 90_000;
 

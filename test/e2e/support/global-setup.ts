@@ -78,9 +78,13 @@ export default async function setUp(): Promise<void> {
   try {
     await step('programs', () => run(clusterProgram, ['build'], { timeoutMs: buildLimitMs, shown: true }));
     const helm = (await run(clusterProgram, ['path', 'helm'], { timeoutMs: minuteMs })).trim();
-    if (ownsCluster) await step('cluster', () => run(clusterProgram, ['up', '2'], { timeoutMs: upLimitMs, shown: true }));
+    const buildsNone = process.env['E2E_BUILD'] === '0' || (foreign !== undefined && loadWords().length === 0);
+    const [archives] = await bothOf(
+      buildsNone ? Promise.resolve([]) : buildImages(foreign !== undefined),
+      ownsCluster ? step('cluster', () => run(clusterProgram, ['up', '2'], { timeoutMs: upLimitMs, shown: true })) : Promise.resolve(''),
+    );
     if (foreign === undefined) endRun = await takeRunLock(join(clusterFolder, 'run.lock'), { timeoutMs: otherRunLimitMs });
-    await buildImages(foreign !== undefined);
+    await step('images on the nodes', () => loadImages(archives, foreign !== undefined));
     await step('chart', () =>
       run(helm, ['package', join(repository, 'charts/chunkstore'), '--destination', folder], { timeoutMs: minuteMs }),
     );
@@ -123,19 +127,24 @@ async function isUp(): Promise<boolean> {
   return (await runAny(clusterProgram, ['is-up'], { timeoutMs: minuteMs })).status === 0;
 }
 
-/** Builds what is out of date, and loads it. Another cluster pulls the sidecars, and what E2E_LOAD does not bring. */
-async function buildImages(foreign: boolean): Promise<void> {
-  const load = process.env['E2E_LOAD']?.split(' ') ?? [];
-  if (process.env['E2E_BUILD'] === '0' || (foreign && load.length === 0)) return;
+/** Builds what is out of date, one after another; answers the archives. Another cluster pulls the sidecars. */
+async function buildImages(foreign: boolean): Promise<readonly string[]> {
+  const archives: string[] = [];
   for (const image of foreign ? ['tools', 'driver'] : ['sidecars', 'tools', 'driver']) {
-    await step(`image: ${image}`, async () => {
-      const archives = (await run(imageProgram, [image], { timeoutMs: imageLimitMs, shown: true })).trim().split('\n');
-      for (const archive of archives) {
-        const [program = clusterProgram, ...parameters] = foreign ? load : [clusterProgram, 'image'];
-        await run(program, [...parameters, archive], { timeoutMs: imageLimitMs });
-      }
-    });
+    const printed = await step(`image: ${image}`, () => run(imageProgram, [image], { timeoutMs: imageLimitMs, shown: true }));
+    archives.push(...printed.trim().split('\n'));
   }
+  return archives;
+}
+
+/** Another cluster gets them as E2E_LOAD says. */
+async function loadImages(archives: readonly string[], foreign: boolean): Promise<void> {
+  const [program = clusterProgram, ...parameters] = foreign ? loadWords() : [clusterProgram, 'image'];
+  for (const archive of archives) await run(program, [...parameters, archive], { timeoutMs: imageLimitMs });
+}
+
+function loadWords(): readonly string[] {
+  return process.env['E2E_LOAD']?.split(' ') ?? [];
 }
 
 /**
@@ -181,6 +190,12 @@ async function startProxy(kubeconfig: string, socket: string): Promise<ChildProc
 function imageNamed(name: string): { readonly repository: string; readonly tag: string } {
   const [, repository = name, tag = 'latest'] = /^(.+?)(?::([\w.-]+))?$/.exec(name) ?? [];
   return { repository, tag };
+}
+
+/** Both results; and where one fails, that failure, but only when the other is over too. */
+async function bothOf<One, Other>(one: Promise<One>, other: Promise<Other>): Promise<[One, Other]> {
+  await Promise.allSettled([one, other]);
+  return Promise.all([one, other]);
 }
 
 async function step<Result>(name: string, action: () => Promise<Result>): Promise<Result> {

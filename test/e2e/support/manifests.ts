@@ -132,3 +132,16 @@ export function storageClass(options: {
     ...options.fields,
   };
 }
+
+/** Fields of a pod's spec: the node where the scheduler shall rather have it. */
+export function preferring(node: string): Fields {
+  return {
+    affinity: {
+      nodeAffinity: {
+        preferredDuringSchedulingIgnoredDuringExecution: [
+          { weight: 100, preference: { matchExpressions: [{ key: 'kubernetes.io/hostname', operator: 'In', values: [node] }] } },
+        ],
+      },
+    },
+  };
+}

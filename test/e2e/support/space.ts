@@ -88,6 +88,13 @@ export class Space {
     return this.#waitFor('VolumeSnapshot', name, judge, { what: 'is ready to use', timeoutMs: options.timeoutMs ?? boundLimitMs });
   }
 
+  /** Waits until a snapshot has an error like this, which is where a person is told of it; answers its words. */
+  async snapshotError(name: string, pattern: RegExp, options: { readonly timeoutMs: number }): Promise<string> {
+    const messageIn = (found: Fields | null) => String(found?.['status']?.error?.message);
+    const judge = (found: Fields | null) => pattern.test(messageIn(found)) || `its error is ${messageIn(found)}`;
+    return messageIn(await this.#waitFor('VolumeSnapshot', name, judge, { what: `has an error like ${String(pattern)}`, ...options }));
+  }
+
   async podReady(name: string, options: { readonly timeoutMs?: number } = {}): Promise<Manifest> {
     const judge = (found: Manifest | null) =>
       found?.['status']?.conditions?.some((one: Fields) => one['type'] === 'Ready' && one['status'] === 'True') === true ||

@@ -44,7 +44,7 @@ architecture() {
 
 # load_image ARCHIVE, or load_image FOLDER NAME [PROGRAM]: on every node. An archive that was loaded is not loaded again.
 load_image() {
-  local archive=$1 number stamp=''
+  local archive=$1 number stamp='' imports=()
   if [ -d "$archive" ]; then
     archive=$(mktemp)
     write_image "$@" >"$archive"
@@ -52,7 +52,11 @@ load_image() {
     stamp=$directory/loaded/${archive//\//_}
     [ "$(cat "$stamp" 2>/dev/null)" != "$(stat -c '%i %s %y' "$archive")" ] || return 0
   fi
-  for number in $(node_numbers); do containerd_client "$number" images import "$archive" >/dev/null; done
+  for number in $(node_numbers); do
+    containerd_client "$number" images import "$archive" >/dev/null &
+    imports+=($!)
+  done
+  for number in "${imports[@]}"; do wait "$number" || fail "$1 could not be loaded on every node"; done
   if [ -n "$stamp" ]; then
     mkdir -p "$directory/loaded"
     stat -c '%i %s %y' "$archive" >"$stamp"

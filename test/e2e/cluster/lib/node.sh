@@ -77,6 +77,7 @@ clusterDNS: [$services.10]
 evictionHard: {memory.available: 100Mi, nodefs.available: 1%, imagefs.available: 1%}
 imageGCHighThresholdPercent: 100
 syncFrequency: 10s
+nodeLeaseDurationSeconds: 20
 volumeStatsAggPeriod: 10s
 featureGates: {KubeletCrashLoopBackOffMax: true}
 crashLoopBackOff: {maxContainerRestartPeriod: 5s}

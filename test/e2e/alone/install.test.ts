@@ -1,6 +1,6 @@
 /** Installed from the packaged chart: claims are bound, and their data outlives pods and every program of the driver. */
 import { expect, test } from '@jest/globals';
-import { describeOnCluster } from './support/suite.ts';
+import { describeOnCluster } from '../support/suite.ts';
 
 const mebibyte = 1024 * 1024;
 

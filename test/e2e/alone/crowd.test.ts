@@ -1,12 +1,12 @@
 /** Many at once: ten claims, their snapshots and their clones, and all of it deleted in any order without a trace. */
 import { expect, test } from '@jest/globals';
-import { SeededRandom } from '../support/seeded-random.ts';
-import type { Reference } from './support/api.ts';
-import { callTimes, meanMs, type CallTimes } from './support/call-times.ts';
-import * as manifests from './support/manifests.ts';
-import type { Space } from './support/space.ts';
-import { describeOnCluster, type ClusterBed } from './support/suite.ts';
-import type { KnownData } from './support/volumes.ts';
+import { SeededRandom } from '../../support/seeded-random.ts';
+import type { Reference } from '../support/api.ts';
+import { callTimes, meanMs, type CallTimes } from '../support/call-times.ts';
+import * as manifests from '../support/manifests.ts';
+import type { Space } from '../support/space.ts';
+import { describeOnCluster, type ClusterBed } from '../support/suite.ts';
+import type { KnownData } from '../support/volumes.ts';
 
 const mebibyte = 1024 * 1024;
 const goneLimitMs = 120_000;

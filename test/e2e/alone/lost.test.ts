@@ -1,8 +1,8 @@
 /** A node declared lost: what was on it can be deleted; when it comes back it is fenced, until it is taken back. */
 import { expect, test } from '@jest/globals';
-import type { Fields, Manifest } from './support/api.ts';
-import { Space } from './support/space.ts';
-import { describeOnCluster } from './support/suite.ts';
+import type { Fields, Manifest } from '../support/api.ts';
+import { Space } from '../support/space.ts';
+import { describeOnCluster } from '../support/suite.ts';
 
 const mebibyte = 1024 * 1024;
 const limitMs = 90_000;

@@ -1,8 +1,8 @@
 /** helm uninstall: refused while volumes are in use, and otherwise such that the next installation finds all of it. */
 import { expect, test } from '@jest/globals';
-import type { Fields } from './support/api.ts';
-import { driverName } from './support/driver.ts';
-import { describeOnCluster } from './support/suite.ts';
+import type { Fields } from '../support/api.ts';
+import { driverName } from '../support/driver.ts';
+import { describeOnCluster } from '../support/suite.ts';
 
 const mebibyte = 1024 * 1024;
 const limitMs = 90_000;

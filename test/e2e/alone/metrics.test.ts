@@ -2,10 +2,10 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from '@jest/globals';
-import { Scrape, metricNamesIn } from '../support/prometheus-text.ts';
-import { describeOnCluster } from './support/suite.ts';
+import { Scrape, metricNamesIn } from '../../support/prometheus-text.ts';
+import { describeOnCluster } from '../support/suite.ts';
 
-const repository = join(import.meta.dirname, '../..');
+const repository = join(import.meta.dirname, '../../..');
 const mebibyte = 1024 * 1024;
 const written = 8 * mebibyte;
 const limitMs = 60_000;

@@ -3,9 +3,9 @@
  * driver's own call, as its controller logs it. Nothing is judged: the table at the end of the run shows them.
  */
 import { expect, test } from '@jest/globals';
-import { snapshot, storageClass } from './support/manifests.ts';
-import type { Space } from './support/space.ts';
-import { describeOnCluster } from './support/suite.ts';
+import { snapshot, storageClass } from '../support/manifests.ts';
+import type { Space } from '../support/space.ts';
+import { describeOnCluster } from '../support/suite.ts';
 
 const rounds = 3;
 const mebibyte = 1024 * 1024;
