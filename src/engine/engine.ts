@@ -161,8 +161,8 @@ export class Engine {
   tick(): void {
     if (this.#parts === null) return;
     const { state, requests, checkpointer, merger, prewriter } = this.#parts;
-    const nowMs = this.#ports.clock.nowMs();
-    requests.expire(nowMs);
+    const elapsedMs = this.#ports.clock.elapsedMs();
+    requests.expire(elapsedMs);
     state.slots.advance();
     state.pages.evict();
     merger.tick();
@@ -170,7 +170,7 @@ export class Engine {
     requests.slotsFreed({ all: true });
     const { slots, durability } = state;
     if (slots.wantsDurability && slots.available < slots.counts.slots / 16 && !durability.running) durability.request(() => undefined);
-    const aged = nowMs - this.#checkpointedAtMs >= this.#options.checkpointAgeMs && checkpointer.sequence < state.journal.sequence;
+    const aged = elapsedMs - this.#checkpointedAtMs >= this.#options.checkpointAgeMs && checkpointer.sequence < state.journal.sequence;
     const full = state.ring.usedUnits > state.ring.capacityUnits / 2 || state.log.usedBlocks > state.log.blocks / 2;
     if (!checkpointer.running && (aged || full || state.pages.dirtyCount > this.#options.checkpointPages)) checkpointer.want();
   }
@@ -319,7 +319,7 @@ export class Engine {
   ): void {
     const parts = new ChunkParts(this.#maximumParts(state.geometry));
     const trimmed = (): void => {
-      this.#checkpointedAtMs = this.#ports.clock.nowMs();
+      this.#checkpointedAtMs = this.#ports.clock.elapsedMs();
       requests.ringTrimmed();
       requests.slotsFreed();
     };
@@ -348,7 +348,7 @@ export class Engine {
       opensOf,
       walk: (make, failed) => void this.#walksWaiting.push({ make, failed }),
     });
-    this.#checkpointedAtMs = this.#ports.clock.nowMs();
+    this.#checkpointedAtMs = this.#ports.clock.elapsedMs();
     const { prewriteAfterTicks: afterTicks } = this.#options;
     const freed = (): void => requests.slotsFreed();
     const prewriter = afterTicks === null ? null : new Prewriter(state, { zeroOffset: memory.zero, freed, afterTicks });

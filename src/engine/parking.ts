@@ -66,7 +66,7 @@ export class Parking {
   park(part: number): void {
     const { slots, ports, durability, broken } = this.#state;
     const request = this.#parts.request[part]!;
-    if (this.#sinceMs[request] === 0) this.#sinceMs[request] = ports.clock.nowMs();
+    if (this.#sinceMs[request] === 0) this.#sinceMs[request] = ports.clock.elapsedMs();
     this.#parts.links.append(this.#parked, part);
     this.#count++;
     this.#parkedOf[request]!++;
@@ -100,14 +100,14 @@ export class Parking {
 
   /** The time of everything that waits begins anew. */
   restartTimes(): void {
-    const nowMs = this.#state.ports.clock.nowMs();
+    const elapsedMs = this.#state.ports.clock.elapsedMs();
     for (let part = this.#parked.head; part !== NONE; part = this.#parts.links.next(part))
-      this.#sinceMs[this.#parts.request[part]!] = nowMs;
+      this.#sinceMs[this.#parts.request[part]!] = elapsedMs;
   }
 
   /** Ends what has waited too long. */
-  expire(nowMs: number): void {
-    this.#end(Errno.noSpace, (request) => this.#sinceMs[request]! + this.#options.timeoutMs <= nowMs);
+  expire(elapsedMs: number): void {
+    this.#end(Errno.noSpace, (request) => this.#sinceMs[request]! + this.#options.timeoutMs <= elapsedMs);
   }
 
   /** Ends everything with an error. */

@@ -59,8 +59,10 @@ export interface SharedMemory {
 }
 
 export interface Clock {
-  /** Milliseconds since the epoch. */
+  /** Milliseconds since the epoch, to be told to people: somebody may set it. */
   nowMs(): number;
+  /** Milliseconds since some moment, for measuring time: nobody can set it. Above 0. */
+  elapsedMs(): number;
 }
 
 export interface Random {

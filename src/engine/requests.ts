@@ -103,8 +103,8 @@ export class Requests {
   }
 
   /** Ends writes that have waited too long for space. */
-  expire(nowMs: number): void {
-    if (this.#parking.count > 0 && this.#state.slots.counted) this.#parking.expire(nowMs);
+  expire(elapsedMs: number): void {
+    if (this.#parking.count > 0 && this.#state.slots.counted) this.#parking.expire(elapsedMs);
   }
 
   /** The ring has room again. */

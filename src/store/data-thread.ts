@@ -111,7 +111,7 @@ class DataThread {
         log: this.#loop.openDisk(opening.log),
         metadata: this.#metadata,
         memory: { bytes, engineOffset: setup.memory.engineOffset, engineBytes: setup.memory.engineBytes },
-        clock: { nowMs: Date.now },
+        clock: { nowMs: Date.now, elapsedMs: () => performance.now() },
         random: { fill: (target) => void randomFillSync(target) },
         listener: this.#loop.listener,
       },

@@ -428,7 +428,11 @@ describe('a full pool', () => {
 
   test('fails what has waited too long with ENOSPC, and only that', () => {
     const { pool, waiting } = full();
-    pool.world.tick(29_000);
+    // Somebody sets the clock meanwhile, back and ahead.
+    pool.world.setClock({ aheadMs: -3_600_000 });
+    pool.world.tick(14_000);
+    pool.world.setClock({ aheadMs: 3_600_000 });
+    pool.world.tick(15_000);
     pool.settle();
     expect(waiting.some((write) => write.answered)).toBe(false);
     pool.world.tick(2_000);

@@ -51,6 +51,7 @@ export class SimulatedWorld {
   readonly #options: SimulatedWorldOptions;
   readonly #engineOffset: number;
   #nowMs = 1_800_000_000_000;
+  #clockErrorMs = 0;
   #engine: EngineUnderTest | null = null;
   #ready = false;
   #startError: Error | null = null;
@@ -94,6 +95,11 @@ export class SimulatedWorld {
     return this.#nowMs;
   }
 
+  /** Somebody sets the clock that tells the time of day; no time passes. */
+  setClock(options: { readonly aheadMs: number }): void {
+    this.#clockErrorMs = options.aheadMs;
+  }
+
   advanceClock(milliseconds: number): void {
     this.#nowMs += milliseconds;
   }
@@ -106,7 +112,7 @@ export class SimulatedWorld {
       if (this.#portCallsLeft <= 0) throw new ProcessKilled('killed inside a port call');
       return action();
     };
-    const clock: Clock = { nowMs: () => this.#nowMs };
+    const clock: Clock = { nowMs: () => this.#nowMs + this.#clockErrorMs, elapsedMs: () => this.#nowMs };
     const random: Random = { fill: (target) => this.random.fill(target) };
     const { frontEnd } = this;
     const listener: RequestListener = {
