@@ -305,6 +305,11 @@ function setUp(options: RingOptions, parameters: Structure): number {
     if (result !== -invalidArgument) break;
   }
   if (result >= 0) return result;
+  if (result === -outOfMemory || result === -again || result === -tooManyFiles)
+    throw new StoreError(
+      'unavailable',
+      `no io_uring at the moment (${errnoName(-result)}): the kernel is short of memory or of open files`,
+    );
   const message = `io_uring cannot be used here (${errnoName(-result)}): allow it in the container's seccomp profile and in the sysctl kernel.io_uring_disabled`;
   throw new StoreError('failed-precondition', message);
 }
@@ -350,6 +355,8 @@ const shared = 1; // MAP_SHARED
 const populate = 0x8000; // MAP_POPULATE
 const interrupted = 4; // EINTR
 const again = 11; // EAGAIN
+const outOfMemory = 12; // ENOMEM
+const tooManyFiles = 23; // ENFILE
 const busy = 16; // EBUSY
 const invalidArgument = 22; // EINVAL
 const timeIsOver = 62; // ETIME
