@@ -170,7 +170,14 @@ const commands = {
   keeper: {
     kind: 'role',
     help: 'Hold the descriptors of block devices, so that the store may die or be replaced under load.',
-    flags: [{ name: 'socket', value: 'PATH', required: true, help: 'where it listens' }],
+    flags: [
+      { name: 'socket', value: 'PATH', required: true, help: 'where it listens' },
+      {
+        name: 'linger',
+        value: 'SECONDS',
+        help: 'how long SIGTERM waits, while it holds devices, for a store that has them too and stays; without it, not at all',
+      },
+    ],
   },
   freezer: {
     kind: 'role',

@@ -41,6 +41,7 @@ interface Registered extends Held {
 const defaultTimeoutMs = 5_000;
 const firstPauseMs = 10;
 const longestPauseMs = 500;
+const leavePollMs = 20;
 
 export class KeeperClient {
   readonly #options: KeeperClientOptions;
@@ -50,6 +51,8 @@ export class KeeperClient {
   readonly #abandoned = new Set<string>();
   readonly #closed = new AbortController();
   #connection: KeeperConnection | null = null;
+  /** The connection over which this process has said that it is leaving. */
+  #left: KeeperConnection | null = null;
   /** Resolved when a connection is there; replaced when it is lost. */
   #connected = Promise.withResolvers<void>();
   #lastError: unknown = null;
@@ -149,6 +152,32 @@ export class KeeperClient {
     await this.#withConnection((connection) => this.#release(connection, key));
   }
 
+  /**
+   * Before this process lets go of everything: resolves with true when a keeper has all of it and knows that it will get
+   * nothing here any more, and so stays until somebody else has it. False when there was none in time. May be repeated,
+   * for a keeper may be killed after it has answered.
+   */
+  async leave(options: { readonly timeoutMs: number }): Promise<boolean> {
+    const deadline = performance.now() + options.timeoutMs;
+    while (!this.#closed.signal.aborted) {
+      const connection = this.#connection;
+      if (connection !== null && this.ready) {
+        try {
+          if (this.#left !== connection) await connection.leave();
+          this.#left = connection;
+          // Nothing was put meanwhile that it lacks.
+          if (this.#connection === connection && this.ready) return true;
+        } catch (error) {
+          // One that refuses knows nothing of leaving, and would not stay.
+          if (!(error instanceof ConnectionOver)) return false;
+        }
+      }
+      if (performance.now() >= deadline) return false;
+      await delay(leavePollMs);
+    }
+    return false;
+  }
+
   /** Ends the connection. What was put stays with the keeper, and the descriptors with the caller. */
   async close(): Promise<void> {
     if (this.#closed.signal.aborted) return;
@@ -218,6 +247,8 @@ export class KeeperClient {
       connection.close();
       throw new StoreError('unavailable', 'this keeper client was closed');
     }
+    // It may have answered and gone in the same moment, before anybody here would notice.
+    if (connection.isOver) throw new StoreError('unavailable', `the keeper at ${socketPath} is gone again`);
     opened = connection;
     this.#connection = connection;
     this.#connected.resolve();
@@ -227,6 +258,8 @@ export class KeeperClient {
   #lose(reason: Error): void {
     this.#connection = null;
     this.#lastError = reason;
+    // Also the same keeper is given everything again: it knows by that who has what.
+    for (const entry of this.#registry.values()) entry.confirmedBy = null;
     this.#connected = Promise.withResolvers<void>();
     this.#options.onLost?.(reason);
     this.#maintenance = this.#maintenance.then(() => this.#reconnect());

@@ -80,6 +80,10 @@ export class KeeperConnection {
     }
   }
 
+  get isOver(): boolean {
+    return this.#over !== null;
+  }
+
   /** Differs between any two keeper processes. */
   get instance(): string {
     return this.#instance;
@@ -90,6 +94,12 @@ export class KeeperConnection {
     const asked = this.#queue.then(() => this.#askNow(question, descriptors));
     this.#queue = asked.catch(() => {});
     return asked;
+  }
+
+  /** Tells the keeper that this process is about to let go of all that it has; resolves when it knows. */
+  async leave(): Promise<void> {
+    const { role, pool } = this.#options;
+    await this.ask({ type: 'hello', version: keeperProtocolVersion, role, pool, leaving: true }, []);
   }
 
   close(): void {

@@ -17,8 +17,16 @@ export type KeeperRole = 'store' | 'node' | 'operator';
 export type KeeperMetadata = Readonly<Record<string, string | number | boolean>>;
 
 export type KeeperRequest =
-  /** `pool` is the pool's id: keys of different pools never meet. */
-  | { readonly type: 'hello'; readonly id: number; readonly version: number; readonly role: KeeperRole; readonly pool: string }
+  /** `pool` is the pool's id: keys of different pools never meet. Said again with `leaving` by a store that is about to let
+   * go of all that it has: from the answer on the keeper knows that no other keeper will get it from there. */
+  | {
+      readonly type: 'hello';
+      readonly id: number;
+      readonly version: number;
+      readonly role: KeeperRole;
+      readonly pool: string;
+      readonly leaving?: boolean;
+    }
   /** Carries the descriptors. What the key held before is replaced. */
   | { readonly type: 'put'; readonly id: number; readonly key: string; readonly metadata: KeeperMetadata }
   /** Answered with the descriptors at these places of what was put; all of them when `places` is missing. */
@@ -60,7 +68,11 @@ export function decodeRequest(bytes: Uint8Array): KeeperRequest | null {
   const { type } = value;
   const isKey = typeof value['key'] === 'string' && value['key'] !== '' && Buffer.byteLength(value['key']) <= maximumKeyBytes;
   const valid =
-    (type === 'hello' && typeof value['version'] === 'number' && typeof value['role'] === 'string' && typeof value['pool'] === 'string') ||
+    (type === 'hello' &&
+      typeof value['version'] === 'number' &&
+      typeof value['role'] === 'string' &&
+      typeof value['pool'] === 'string' &&
+      isFlag(value['leaving'])) ||
     (type === 'put' && isKey && isMetadata(value['metadata'])) ||
     (type === 'get' && isKey && (value['places'] === undefined || isPlaces(value['places']))) ||
     (type === 'list' && typeof value['after'] === 'string') ||
@@ -98,6 +110,10 @@ function isMetadata(value: unknown): boolean {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return false;
   if (Buffer.byteLength(JSON.stringify(value)) > maximumMetadataBytes) return false;
   return Object.values(value).every((field) => ['string', 'number', 'boolean'].includes(typeof field));
+}
+
+function isFlag(value: unknown): boolean {
+  return value === undefined || typeof value === 'boolean';
 }
 
 function isPlaces(value: unknown): boolean {

@@ -5,6 +5,9 @@
  *
  * Invariants: a descriptor it received is in exactly one entry, or closed. An entry lives until it is dropped or
  * replaced; the end of a client changes nothing. One keeper a socket path, by a lock beside it that ends with the process.
+ *
+ * Keeper and store may be told to end in the same moment. So each goes only when the other stays: the keeper when a store
+ * has copies of everything and has not said that it is leaving (`isSpare`), a store when a keeper has answered that word.
  */
 import fs from 'node:fs';
 import { randomUUID } from 'node:crypto';
@@ -12,6 +15,7 @@ import { StoreError } from '../util/errors.ts';
 import { accept, listen, receive, send, type Message } from '../linux/descriptors.ts';
 import { closeDescriptor, tryLock } from '../linux/files.ts';
 import type { Poller, Watch } from '../linux/poller.ts';
+import { isDeviceKey } from './kept-device.ts';
 import {
   decodeRequest,
   encodeMessage,
@@ -40,7 +44,15 @@ interface Client {
   readonly socket: number;
   watch: Watch | null;
   /** Known after `hello`. */
-  identity: { readonly role: KeeperRole; readonly pool: string } | null;
+  identity: { readonly role: KeeperRole; readonly pool: string; readonly leaving: boolean } | null;
+  /** Keys of entries of which it has all descriptors itself: it put them, or was given them. */
+  readonly has: Set<string>;
+}
+
+interface Put {
+  readonly pool: string;
+  readonly request: KeeperRequest & { readonly type: 'put' };
+  readonly descriptors: readonly number[];
 }
 
 type Reply = { readonly answer: KeeperAnswer; readonly descriptors?: readonly number[] };
@@ -80,6 +92,20 @@ export class Keeper {
     return size;
   }
 
+  get holdsDevices(): boolean {
+    return [...this.#pools.values()].some(hasDevices);
+  }
+
+  /** Nothing is lost when this keeper goes: for each pool whose devices it has, a store has everything too, and stays. The
+   * memory of a pool without devices is in its log and checkpoint when its store has ended in order. */
+  get isSpare(): boolean {
+    const hasAll = (client: Client, entries: ReadonlyMap<string, Entry>): boolean =>
+      [...entries.keys()].every((key) => client.has.has(key));
+    return [...this.#pools].every(
+      ([pool, entries]) => !hasDevices(entries) || [...this.#clients].some((client) => stays(client, pool) && hasAll(client, entries)),
+    );
+  }
+
   /** Lets go of everything. The socket's name stays: the next keeper replaces it. */
   close(): void {
     this.#watch.stop();
@@ -99,7 +125,7 @@ export class Keeper {
         closeDescriptor(socket);
         continue;
       }
-      const client: Client = { socket, watch: null, identity: null };
+      const client: Client = { socket, watch: null, identity: null, has: new Set() };
       this.#clients.add(client);
       client.watch = this.#options.poller.watch(socket, () => this.#serve(client));
     }
@@ -148,8 +174,12 @@ export class Keeper {
       return refuse(request.id, 'failed-precondition', `a ${role} may not change what the keeper holds`);
     }
     const entries = this.#pools.get(pool) ?? new Map<string, Entry>();
-    if (request.type === 'put') return this.#put(pool, entries, request, message.descriptors);
-    if (request.type === 'get') return get(entries, request);
+    if (request.type === 'put') return this.#put(client, entries, { pool, request, descriptors: message.descriptors });
+    if (request.type === 'get') {
+      const reply = get(entries, request);
+      if (request.places === undefined && entries.has(request.key)) client.has.add(request.key);
+      return reply;
+    }
     if (request.type === 'list') return list(entries, request);
     closeAll(entries.get(request.key)?.descriptors ?? []);
     entries.delete(request.key);
@@ -162,12 +192,14 @@ export class Keeper {
       const message = `the keeper speaks version ${keeperProtocolVersion} of its protocol, the ${request.role} version ${request.version}: update the older of the two`;
       return refuse(request.id, 'failed-precondition', message);
     }
-    client.identity = { role: request.role, pool: request.pool };
+    if (client.identity?.pool !== request.pool) client.has.clear();
+    client.identity = { role: request.role, pool: request.pool, leaving: request.leaving === true };
     this.#log('client came', { ...client.identity });
     return { answer: { type: 'welcome', id: request.id, version: keeperProtocolVersion, instance: this.#instance } };
   }
 
-  #put(pool: string, entries: Map<string, Entry>, request: KeeperRequest & { type: 'put' }, descriptors: readonly number[]): Reply {
+  #put(client: Client, entries: Map<string, Entry>, put: Put): Reply {
+    const { pool, request, descriptors } = put;
     const before = entries.get(request.key);
     if (before === undefined && this.size >= maximumEntries) {
       closeAll(descriptors);
@@ -175,6 +207,9 @@ export class Keeper {
     }
     entries.set(request.key, { metadata: request.metadata, descriptors });
     this.#pools.set(pool, entries);
+    // What others have under this key is not what is held now.
+    for (const other of this.#clients) if (other.identity?.pool === pool) other.has.delete(request.key);
+    client.has.add(request.key);
     closeAll(before?.descriptors ?? []);
     return { answer: { type: 'done', id: request.id } };
   }
@@ -189,6 +224,15 @@ export class Keeper {
   #log(message: string, fields: Readonly<Record<string, unknown>>): void {
     this.#options.log?.(message, fields);
   }
+}
+
+function hasDevices(entries: ReadonlyMap<string, Entry>): boolean {
+  return [...entries.keys()].some(isDeviceKey);
+}
+
+/** It will give the next keeper what it has. */
+function stays({ identity }: Client, pool: string): boolean {
+  return identity?.role === 'store' && identity.pool === pool && !identity.leaving;
 }
 
 function get(entries: ReadonlyMap<string, Entry>, request: KeeperRequest & { type: 'get' }): Reply {

@@ -20,6 +20,8 @@ export interface RunningRole {
   readonly ready?: Promise<void>;
   /** Ends in order. Limited in time by the caller. */
   stop(): Promise<void>;
+  /** How long that may take after a signal, where that is not as usual. */
+  readonly stopLimitMs?: number;
   /** Gives up what is not in use; answers what is, in words. */
   drain?(): Promise<readonly string[]>;
 }
@@ -50,7 +52,9 @@ export async function runRole(options: {
   process.title = `chunkstore ${name}`;
   const ending = new Ending(log);
   if (parentPid > 0) tieToParent(parentPid, ending, log);
-  else for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => ending.begin({ why: signal, limitMs: STOP_LIMIT_MS }));
+  else
+    for (const signal of ['SIGTERM', 'SIGINT'] as const)
+      process.on(signal, () => ending.begin({ why: signal, limitMs: ending.signalLimitMs }));
   try {
     const role = await options.start({ endWith: (error) => ending.begin({ why: error.message, limitMs: STOP_LIMIT_MS, status: 1 }) });
     ending.started(role);
@@ -75,12 +79,18 @@ class Ending {
   readonly #log: Logger;
   readonly #role = Promise.withResolvers<RunningRole>();
   #begun = false;
+  #signalLimitMs = STOP_LIMIT_MS;
 
   constructor(log: Logger) {
     this.#log = log;
   }
 
+  get signalLimitMs(): number {
+    return this.#signalLimitMs;
+  }
+
   started(role: RunningRole): void {
+    this.#signalLimitMs = role.stopLimitMs ?? STOP_LIMIT_MS;
     this.#role.resolve(role);
   }
 

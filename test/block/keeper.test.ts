@@ -5,7 +5,7 @@ import path from 'node:path';
 import { KeeperClient, type KeeperClientOptions } from '../../src/block/keeper-client.ts';
 import { encodeMessage, type KeeperRequest } from '../../src/block/keeper-protocol.ts';
 import { Keeper } from '../../src/block/keeper.ts';
-import { connect, receive, send } from '../../src/linux/descriptors.ts';
+import { accept, connect, listen, receive, send } from '../../src/linux/descriptors.ts';
 import { closeDescriptor, isOpen } from '../../src/linux/files.ts';
 import { Poller } from '../../src/linux/poller.ts';
 import { startChild, type Child } from '../support/child.ts';
@@ -211,7 +211,108 @@ describe('a keeper in this process', () => {
   });
 });
 
+describe('a keeper that is to end', () => {
+  let poller: Poller;
+  let keeper: Keeper;
+  beforeEach(() => {
+    poller = new Poller();
+    keeper = new Keeper({ socketPath, poller });
+  });
+  afterEach(async () => {
+    for (const client of clients) await client.close();
+    keeper.close();
+    await poller.close();
+  });
+
+  const adoptAll = async (client: KeeperClient): Promise<void> => {
+    for (const { key } of await client.list()) descriptors.push(...((await client.adopt(key))?.descriptors ?? []));
+  };
+
+  test('is spare when it holds no devices', async () => {
+    expect([keeper.isSpare, keeper.holdsDevices]).toEqual([true, false]);
+    const client = await connectClient({ poller });
+    await client.put('memory', {}, [unlinkedFile('shared')]);
+    await client.close();
+    expect(keeper.isSpare).toBe(true);
+    expect(keeper.holdsDevices).toBe(false);
+  });
+
+  test('is spare while a store that stays has all of it, and not a moment longer', async () => {
+    const [first, second, node] = [await connectClient(), await connectClient(), await connectClient({ role: 'node' })];
+    await first.put('memory', {}, [unlinkedFile('shared')]);
+    await first.put('device/a', {}, [unlinkedFile('connection')]);
+    expect([keeper.isSpare, keeper.holdsDevices]).toEqual([true, true]);
+    expect(await first.leave({ timeoutMs: 1000 })).toBe(true);
+    expect(keeper.isSpare).toBe(false);
+    // Neither one that only looks, nor one that has a part, is such a store.
+    descriptors.push(...((await node.get('memory'))?.descriptors ?? []), ...((await node.get('device/a'))?.descriptors ?? []));
+    descriptors.push(...((await second.adopt('memory'))?.descriptors ?? []));
+    expect(keeper.isSpare).toBe(false);
+    await adoptAll(second);
+    expect(keeper.isSpare).toBe(true);
+    await second.close();
+    await eventually('it is the only one again', () => !keeper.isSpare);
+  });
+
+  test('takes what one store put anew for something that others do not have', async () => {
+    const [first, second] = [await connectClient(), await connectClient()];
+    await first.put('device/a', {}, [unlinkedFile('connection')]);
+    await adoptAll(second);
+    await first.put('device/a', {}, [unlinkedFile('another connection')]);
+    await first.close();
+    await eventually('nobody else has it', () => !keeper.isSpare);
+  });
+
+  test('knows each pool by itself', async () => {
+    const [first, other] = [await connectClient(), await connectClient({ pool: 'other' })];
+    await first.put('device/a', {}, [unlinkedFile('connection')]);
+    await other.put('device/a', {}, [unlinkedFile('connection')]);
+    expect(keeper.isSpare).toBe(true);
+    await other.close();
+    await eventually('the other pool has nobody', () => !keeper.isSpare);
+  });
+
+  test('is told by a store that leaves for the next one too, when it is killed after it was told', async () => {
+    const client = await connectClient();
+    await client.put('device/a', {}, [unlinkedFile('connection')]);
+    expect(await client.leave({ timeoutMs: 1000 })).toBe(true);
+    keeper.close();
+    await eventually('it is noticed', () => !client.ready);
+    expect(await client.leave({ timeoutMs: 30 })).toBe(false);
+    const leaving = client.leave({ timeoutMs: 5000 });
+    keeper = new Keeper({ socketPath, poller });
+    expect(await leaving).toBe(true);
+    expect([keeper.size, keeper.isSpare]).toEqual([1, false]);
+  });
+});
+
 describe('a client without a keeper', () => {
+  test('is not misled by one that answers and goes in the same moment', async () => {
+    const poller = new Poller();
+    const listener = listen(socketPath, { backlog: 1 });
+    let visits = 0;
+    const watch = poller.watch(listener, () => {
+      const socket = accept(listener);
+      if (socket === null) return;
+      visits += 1;
+      const greeted = poller.watch(socket, () => {
+        receive(socket);
+        send(socket, { bytes: encodeMessage({ type: 'welcome', id: 1, version: 1, instance: 'gone' }), descriptors: [] });
+        greeted.stop();
+        closeDescriptor(socket);
+      });
+    });
+    const connecting = connectClient();
+    await eventually('it tries again', () => visits > 1);
+    watch.stop();
+    closeDescriptor(listener);
+    await poller.close();
+    await startKeeper();
+    const client = await connecting;
+    await client.put('device/a', {}, [unlinkedFile('connection')]);
+    expect(client.ready).toBe(true);
+  });
+
   test('gives up after its time', async () => {
     await expect(connectClient({ timeoutMs: 100 })).rejects.toMatchObject({ code: 'unavailable' });
   });
