@@ -36,7 +36,14 @@ export interface StoreLifePorts {
   /** Nothing is served any more, and the process must end at once. */
   readonly failed: (error: unknown) => void;
   readonly log: Logger;
-  readonly times?: { readonly claim: ClaimTimes; readonly prepareAgainMs: number; readonly keeperLimitMs?: number };
+  readonly times?: LifeTimes;
+}
+
+export interface LifeTimes {
+  readonly claim: ClaimTimes;
+  readonly againMs: number;
+  readonly keeperLimitMs?: number;
+  readonly successorLimitMs?: number;
 }
 
 /** What `serve` began. */
@@ -45,15 +52,17 @@ export interface Serving {
   end(): Promise<void>;
 }
 
-const PREPARE_AGAIN_MS = 1_000;
+/** Between two attempts of what failed because something else was away. */
+const AGAIN_MS = 1_000;
 /** How long an end in standby waits for the successor to serve. */
 const SUCCESSOR_LIMIT_MS = 5_000;
 const SUCCESSOR_POLL_MS = 50;
 /** A call may wait ten seconds for a node to sync. */
 const CALLS_LIMIT_MS = 11_000;
 /** Together with what comes after it, below the limit of an orderly end. A new pod of the keeper is there in seconds. */
-const KEEPER_LIMIT_MS = 20_000;
-const KEEPER_POLL_MS = 50;
+const KEEPER_LIMIT_MS = 40_000;
+/** Below the time that a pod has (terminationGracePeriodSeconds). */
+export const STORE_STOP_LIMIT_MS = 55_000;
 /** The shared memory alone: what it holds is in the pool when a store has ended in order. */
 const KEYS_WITHOUT_DEVICES = 1;
 /** Where nobody hands over: with memory of a predecessor its last writes are waited for; otherwise only as long as the
@@ -121,8 +130,24 @@ export class StoreLife {
     }
   }
 
-  /** Comes to have the pool, and opens it. Null: it is to end. */
+  /** Comes to have the pool, and opens it. Null: it is to end. In a pod what is away, as a keeper that does not answer in time,
+   * is waited for: the container would only be started again, and I/O wait for longer. */
   async #accede(): Promise<RunningStore | null> {
+    const { podUid, log } = this.#ports;
+    while (!this.#stopping.signal.aborted) {
+      try {
+        return await this.#accedeOnce();
+      } catch (error) {
+        if (podUid === null || !isAway(error)) throw error;
+        log.warn({ reason: error.message }, 'cannot open the pool yet; trying again');
+        this.#detail = error.message;
+      }
+      await wait(this.#againMs, this.#stopping.signal);
+    }
+    return null;
+  }
+
+  async #accedeOnce(): Promise<RunningStore | null> {
     const { podUid, succession } = this.#ports;
     // One that lets others go first may wait for ever: it starts what it needs when it has the pool.
     const eager = this.#former === null && (podUid === null || !succession.read().past.includes(podUid));
@@ -135,12 +160,21 @@ export class StoreLife {
       return null;
     }
     this.#enter('opening', 'the store is recovering its pool');
-    prepared ??= await this.#ports.prepare({ asItIs: true });
+    prepared ??= await this.#prepareWithPool(poolLock);
     const store = await prepared.open(poolLock, claim);
     if (podUid !== null) succession.write(afterTaking(succession.read(), podUid));
     await this.#former?.letGo();
     this.#former = null;
     return store;
+  }
+
+  async #prepareWithPool(poolLock: PoolLock): Promise<PreparedStore> {
+    try {
+      return await this.#ports.prepare({ asItIs: true });
+    } catch (error) {
+      poolLock.close();
+      throw error;
+    }
   }
 
   /** In a pod it waits for a keeper that is still to come; the container would only be started again. */
@@ -151,11 +185,11 @@ export class StoreLife {
       try {
         return await this.#ports.prepare({ asItIs: false });
       } catch (error) {
-        if (podUid === null || !(error instanceof StoreError) || error.code !== 'unavailable') throw error;
+        if (podUid === null || !isAway(error)) throw error;
         if (error.message !== this.#detail) log.warn({ reason: error.message }, 'cannot start yet; trying again');
         this.#detail = error.message;
       }
-      await wait(this.#ports.times?.prepareAgainMs ?? PREPARE_AGAIN_MS, this.#stopping.signal);
+      await wait(this.#againMs, this.#stopping.signal);
     }
     return null;
   }
@@ -230,37 +264,48 @@ export class StoreLife {
 
   /** Until the successor has served, only the keeper and this process have the connections; it should be both. */
   async #leaveStandby(): Promise<void> {
-    const { podUid, succession } = this.#ports;
-    const deadline = performance.now() + SUCCESSOR_LIMIT_MS;
+    const { podUid, succession, times } = this.#ports;
+    const deadline = performance.now() + (times?.successorLimitMs ?? SUCCESSOR_LIMIT_MS);
     while (this.#former !== null && podUid !== null && performance.now() < deadline) {
-      if (isSucceeded(succession.read(), podUid)) break;
+      if (isSucceeded(succession.read(), podUid)) return this.#former.letGo();
       await wait(SUCCESSOR_POLL_MS);
     }
+    if (this.#former !== null) await this.#leave(this.#former, performance.now() + this.#keeperLimitMs);
     await this.#former?.letGo();
   }
 
   async #end(store: RunningStore, serving: Serving | null): Promise<void> {
     const { podUid, succession, log } = this.#ports;
     store.admission.close();
-    const [callsEnded] = await Promise.all([store.admission.idle({ timeoutMs: CALLS_LIMIT_MS }), this.#untilKept(store)]);
+    const deadlineMs = performance.now() + this.#keeperLimitMs;
+    // I/O goes on meanwhile.
+    const [callsEnded] = await Promise.all([store.admission.idle({ timeoutMs: CALLS_LIMIT_MS }), this.#leave(store, deadlineMs)]);
     if (!callsEnded) log.warn('calls under way are cut off by the end');
     await serving?.end();
     await store.stop();
-    if (podUid !== null) succession.write(afterLeaving(succession.read()));
+    if (podUid !== null) succession.write(afterLeaving(succession.read(), hasDevices(store) ? store.keeperKeys() : []));
     store.release();
+    // The keeper may have been killed since.
+    await this.#leave(store, deadlineMs);
     await store.letGo();
   }
 
-  /** Where keeper and store are ended together, this one has the only copies of the connections until the next keeper is
-   * there. Without a limit a node without a keeper would never end; I/O goes on meanwhile. */
-  async #untilKept(store: RunningStore): Promise<void> {
-    const { podUid, log, times } = this.#ports;
-    const isKept = () => podUid === null || store.keeperReady || store.keeperKeys().length <= KEYS_WITHOUT_DEVICES;
-    if (isKept()) return;
-    log.warn('no keeper has the devices of this store: waiting for one before the end');
-    const deadline = performance.now() + (times?.keeperLimitMs ?? KEEPER_LIMIT_MS);
-    while (!isKept() && performance.now() < deadline) await wait(KEEPER_POLL_MS);
-    if (!isKept()) log.error('no keeper has come: the devices in use on this node end with this store');
+  /** Keeper and store may be ended together: whoever goes has the word of the other that it stays. Without a limit a node
+   * without a keeper would never end. */
+  async #leave(store: RunningStore, deadlineMs: number): Promise<void> {
+    const { podUid, log } = this.#ports;
+    if (podUid === null || !hasDevices(store)) return;
+    if (!store.keeperReady) log.warn('no keeper has the devices of this store: waiting for one before the end');
+    if (!(await store.leave({ timeoutMs: deadlineMs - performance.now() })))
+      log.error('no keeper has come: the devices in use on this node end with this store');
+  }
+
+  get #keeperLimitMs(): number {
+    return this.#ports.times?.keeperLimitMs ?? KEEPER_LIMIT_MS;
+  }
+
+  get #againMs(): number {
+    return this.#ports.times?.againMs ?? AGAIN_MS;
   }
 
   #enter(state: StoreState, detail: string): void {
@@ -268,6 +313,14 @@ export class StoreLife {
     this.#state = state;
     this.#detail = detail;
   }
+}
+
+function hasDevices(store: RunningStore): boolean {
+  return store.keeperKeys().length > KEYS_WITHOUT_DEVICES;
+}
+
+function isAway(error: unknown): error is StoreError {
+  return error instanceof StoreError && error.code === 'unavailable';
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

@@ -21,7 +21,7 @@ import { fail, type RunningRole } from './lifecycle.ts';
 import { checkSocketPath, closeServer, listenOnSocket } from './listen.ts';
 import { VERSION } from '../version.ts';
 import { poolSettings } from './pool-settings.ts';
-import { StoreLife, type Serving, type StoreState } from './store-life.ts';
+import { STORE_STOP_LIMIT_MS, StoreLife, type Serving, type StoreState } from './store-life.ts';
 
 /** The calls under way are over by then: what is left is answers on their way. */
 const SERVER_CLOSE_LIMIT_MS = 1_000;
@@ -81,6 +81,7 @@ export async function startStore(config: Config, log: Logger): Promise<RunningRo
   });
   return {
     ready: life.served,
+    stopLimitMs: STORE_STOP_LIMIT_MS,
     stop: async () => {
       await life.stop();
       await http?.stop();

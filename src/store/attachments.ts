@@ -83,7 +83,8 @@ export class Attachments {
       if (object === undefined) {
         this.#ports.log.warn({ key }, 'the keeper holds a device of an object that is gone; dropped');
         for (const descriptor of kept.descriptors) this.#ports.mounts.close(descriptor);
-        await this.#ports.keeper.drop(key);
+        // A keeper that has gone is no reason to give up the others: the next one is not given this.
+        await this.#ports.keeper.drop(key).catch((error: unknown) => this.#ports.log.warn({ err: error, key }, 'not dropped yet'));
         continue;
       }
       const attachment = attachmentOf(key, kept, object.id);

@@ -61,6 +61,7 @@ export class DataThreadClient implements EngineControl, DataDevices, DataStatist
   readonly #waiting = new Map<number, Waiting>();
   #lastId = 0;
   #stopping = false;
+  #discarded: Promise<void> | null = null;
 
   private constructor(options: DataThreadOptions) {
     this.#options = options;
@@ -174,11 +175,16 @@ export class DataThreadClient implements EngineControl, DataDevices, DataStatist
     await this.#metadata.terminate();
     // Ring and memory take longer, and nobody needs to wait for them. The thread's ports would keep it alive.
     this.#port.close();
-    void exited.then(() => this.discard());
+    this.#discarded ??= exited.then(() => this.#discard());
   }
 
   /** Ends the threads as they are. */
-  async discard(): Promise<void> {
+  discard(): Promise<void> {
+    this.#discarded ??= this.#discard();
+    return this.#discarded;
+  }
+
+  async #discard(): Promise<void> {
     this.#stopping = true;
     this.#port.close();
     await Promise.all([this.#data.terminate(), this.#metadata.terminate()]);

@@ -136,6 +136,8 @@ export class HandOver {
       throw new StoreError('unavailable', 'the hand-over was called off; ask again');
     }
     const keeperKeys = store.keeperKeys();
+    // As the calls under way have left it, and not only in the answer: the successor may die and come again.
+    succession.write(afterPromise(succession.read(), successor, keeperKeys));
     await this.#end();
     log.info({ successor, durationMs: Math.round(performance.now() - before) }, 'the pool is handed over');
     this.#isDone = true;

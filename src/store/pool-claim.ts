@@ -8,7 +8,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { StoreError } from '../util/errors.ts';
 import { wait } from '../util/wait.ts';
 import { poolInUse } from './pool.ts';
-import { mayAsk, mustWait, type Succession } from './succession.ts';
+import { keptFor, mayAsk, mustWait, type Succession } from './succession.ts';
 
 /** Both or none: see PoolLock. */
 export interface ClaimableLock {
@@ -52,7 +52,8 @@ const TIMES: ClaimTimes = {
 const LATE_ANSWER_MS = 1_000;
 
 export interface Claim {
-  /** What the keeper is to hold, by the word of whoever handed over, which may be on its way; null when nobody did. */
+  /** What the keeper is to hold, by the word of whoever handed over, which may be on its way (an older version writes nothing
+   * down); null when nobody did. */
   readonly keeperKeys: Promise<readonly string[] | null>;
 }
 
@@ -68,7 +69,11 @@ export async function claimPoolForPod(ports: PodClaimPorts, signal: AbortSignal)
       const nowMs = performance.now();
       freeSinceMs ??= nowMs;
       // Under the locks, because the last holder wrote it under them.
-      if (!mustWait(succession.read(), podUid) || nowMs - freeSinceMs >= times.patienceMs) return { keeperKeys: asking.answer() };
+      const present = succession.read();
+      if (!mustWait(present, podUid) || nowMs - freeSinceMs >= times.patienceMs) {
+        const kept = keptFor(present, podUid);
+        return { keeperKeys: kept === null ? asking.answer() : Promise.resolve(kept) };
+      }
       lock.release();
       ports.waiting('the pool is free, but the pod that it is meant for goes first');
       pollMs = times.pollMs.patient;

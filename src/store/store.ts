@@ -47,6 +47,8 @@ export interface StoreOptions {
 export interface StoreKeeper extends DescriptorKeeper {
   /** A keeper has everything that was put. */
   readonly ready: boolean;
+  /** Whether, within the time, a keeper has everything and knows that it is to stay, because this process does not. */
+  leave(options: { readonly timeoutMs: number }): Promise<boolean>;
   /** Copies of what is held, for a look: the keeper's entry is not this process's. Null when the key is unknown. */
   get(key: string): Promise<{ readonly descriptors: readonly number[] } | null>;
   /** What was put stays with the keeper. */
@@ -85,6 +87,8 @@ export interface RunningStore {
   look(): Promise<PoolMessage & { readonly attached: number }>;
   /** Resolves when the data thread answers. */
   ping(): Promise<void>;
+  /** Before an end: whether, within the time, a keeper has everything and stays until a successor has it too. */
+  leave(options: { readonly timeoutMs: number }): Promise<boolean>;
   /** Ends the service of volumes in order; the keeper keeps their connections. Then nothing here touches the pool. */
   stop(): Promise<void>;
   /** After `stop`: gives the pool's locks back. */
@@ -94,8 +98,8 @@ export interface RunningStore {
   letGo(): Promise<void>;
 }
 
-/** How long a keeper that was started anew may take to get everything again. */
-const KEEPER_LIMIT_MS = 10_000;
+/** How long a keeper that was started anew may take to get everything again, from whoever handed over. */
+const KEEPER_LIMIT_MS = 30_000;
 const KEEPER_POLL_MS = 20;
 /** The node role tries again every half a second, and its channel every two seconds at most. */
 const NODE_LIMIT_MS = 3_000;
@@ -161,36 +165,51 @@ class Preparation implements PreparedStore {
 
   async open(poolLock: PoolLock, { keeperKeys }: Parameters<PreparedStore['open']>[1]): Promise<RunningStore> {
     const { options, poolId, keeper, failure } = this.#parts;
-    let { data } = this.#parts;
+    let { data, memoryDescriptor } = this.#parts;
+    const mounts = { create: createFuseMount, close: closeDescriptor };
+    let attachments: Attachments | null = null;
     try {
       const pool = await openLockedPool(poolLock, opening(options));
-      const memory = await this.#takeMemory();
+      const memory = await this.#takeMemory(keeperKeys);
+      memoryDescriptor = memory.descriptor;
       if (memory.other) {
         await data.discard();
-        data = await prepareDataThread(options, { memoryDescriptor: memory.descriptor, failure });
+        data = await prepareDataThread(options, { memoryDescriptor, failure });
       }
-      const mounts = { create: createFuseMount, close: closeDescriptor };
-      const attachments = new Attachments({ devices: data, keeper, mounts, log: options.log });
-      const adopt = async (): Promise<void> => {
-        await untilKept(keeper, await keeperKeys);
-        await attachments.adopt();
-      };
-      await Promise.all([adopt(), data.open(pool)]);
-      const recovered = await attachments.recover(await data.call({ kind: 'list' }));
+      attachments = new Attachments({ devices: data, keeper, mounts, log: options.log });
+      const [adopted, opened] = await Promise.allSettled([this.#adopt(attachments, keeperKeys), data.open(pool)]);
+      if (opened.status === 'rejected') throw new EngineFailure(opened.reason);
+      const recovered = await recover({ data, attachments, adopted });
       options.log.info({ pool: poolId, successor: this.succeeds, ...recovered }, 'pool is open');
-      return new OpenStore({ options, pool, keeper, memoryDescriptor: memory.descriptor, data, attachments, failure, recovered });
+      return new OpenStore({ options, pool, keeper, memoryDescriptor, data, attachments, failure, recovered });
     } catch (error) {
       await data.discard();
-      poolLock.close();
+      // Otherwise writes may be under way, and the locks are given back by the kernel, after them, when the process ends.
+      if (!(error instanceof EngineFailure)) poolLock.close();
+      // First, because it gives its keeper what belongs to the others.
       await keeper.close();
-      throw error;
+      attachments?.close();
+      closeDescriptor(memoryDescriptor);
+      throw error instanceof EngineFailure ? error.reason : error;
     }
   }
 
+  async #adopt(attachments: Attachments, keeperKeys: Promise<readonly string[] | null>): Promise<void> {
+    const { keeper, options } = this.#parts;
+    await untilKept(keeper, await keeperKeys, options.log);
+    await attachments.adopt();
+  }
+
   /** The predecessor's memory, as the keeper has it now, or the one that was prepared: the keeper holds it afterwards. */
-  async #takeMemory(): Promise<{ readonly descriptor: number; readonly other: boolean }> {
-    const { keeper, memoryDescriptor } = this.#parts;
-    const kept = (await keeper.adopt(memoryKey))?.descriptors[0];
+  async #takeMemory(keeperKeys: Promise<readonly string[] | null>): Promise<{ readonly descriptor: number; readonly other: boolean }> {
+    const { options, keeper, memoryDescriptor } = this.#parts;
+    let held = await keeper.adopt(memoryKey);
+    if (held === null) {
+      // The predecessor's may be on its way into a keeper that was started a moment ago.
+      await untilKept(keeper, await keeperKeys, options.log);
+      held = await keeper.adopt(memoryKey);
+    }
+    const kept = held?.descriptors[0];
     if (kept === undefined) {
       await keeper.put(memoryKey, {}, [memoryDescriptor]);
       return { descriptor: memoryDescriptor, other: false };
@@ -276,6 +295,10 @@ class OpenStore implements RunningStore {
     await this.#parts.data.openConnections();
   }
 
+  leave(options: { readonly timeoutMs: number }): Promise<boolean> {
+    return this.#parts.keeper.leave(options);
+  }
+
   stop(): Promise<void> {
     this.#stopped ??= this.#parts.data.stop();
     return this.#stopped;
@@ -290,6 +313,34 @@ class OpenStore implements RunningStore {
     await keeper.close();
     attachments.close();
     closeDescriptor(memoryDescriptor);
+  }
+}
+
+/** The engine could not open the pool: nobody knows what it has under way. */
+class EngineFailure extends Error {
+  readonly reason: unknown;
+
+  constructor(cause: unknown) {
+    super('the engine did not open its pool', { cause });
+    // Nothing that passes by itself: whoever tries again does it with a new process.
+    const isAway = cause instanceof StoreError && cause.code === 'unavailable';
+    this.reason = isAway ? new StoreError('failed-precondition', cause.message, { cause }) : cause;
+  }
+}
+
+/** With the pool open: a failure ends the service in order, so that the locks can be given back. */
+async function recover(parts: {
+  readonly data: DataThreadClient;
+  readonly attachments: Attachments;
+  readonly adopted: PromiseSettledResult<void>;
+}): Promise<{ readonly answered: number; readonly submitted: number }> {
+  const { data, attachments, adopted } = parts;
+  try {
+    if (adopted.status === 'rejected') throw adopted.reason;
+    return await attachments.recover(await data.call({ kind: 'list' }));
+  } catch (error) {
+    await data.stop();
+    throw error;
   }
 }
 
@@ -323,8 +374,9 @@ function newMemory(): number {
   return memory.descriptor;
 }
 
-/** A keeper that was started in the middle of a hand-over is filled again by whoever handed over. */
-async function untilKept(keeper: StoreKeeper, keys: readonly string[] | null): Promise<void> {
+/** A keeper that was started in the middle of a hand-over is filled again by whoever handed over. When that one is gone too,
+ * so is what it had: then the store goes on with what there is. */
+async function untilKept(keeper: StoreKeeper, keys: readonly string[] | null, log: Logger): Promise<void> {
   if (keys === null) return;
   const deadline = performance.now() + KEEPER_LIMIT_MS;
   for (;;) {
@@ -332,10 +384,7 @@ async function untilKept(keeper: StoreKeeper, keys: readonly string[] | null): P
     const missing = keys.filter((key) => !kept.has(key));
     if (missing.length === 0) return;
     if (performance.now() >= deadline)
-      throw new StoreError(
-        'unavailable',
-        `the keeper lacks ${missing.length} of the ${keys.length} things that were handed over with the pool`,
-      );
+      return log.error({ missing }, 'the keeper lacks what was handed over with the pool: those devices are lost');
     await delay(KEEPER_POLL_MS);
   }
 }

@@ -18,9 +18,12 @@ export interface Succession {
   readonly promised: string | null;
   /** Pods that had their turn, the latest last. */
   readonly past: readonly string[];
+  /** Until somebody serves: what the keeper is to hold for the next one, which whoever had the pool gives a keeper that was
+   * started anew since. Empty when nothing depends on it. */
+  readonly kept: readonly string[];
 }
 
-export const NO_SUCCESSION: Succession = { holder: null, promised: null, past: [] };
+export const NO_SUCCESSION: Succession = { holder: null, promised: null, past: [], kept: [] };
 
 const MOST_PAST = 64;
 
@@ -28,17 +31,17 @@ const MOST_PAST = 64;
 export function afterTaking(before: Succession, pod: string): Succession {
   const done = [before.holder, before.promised].filter((other) => other !== null);
   const past = [...before.past.filter((other) => !done.includes(other)), ...new Set(done)].filter((other) => other !== pod);
-  return { holder: pod, promised: null, past: past.slice(-MOST_PAST) };
+  return { holder: pod, promised: null, past: past.slice(-MOST_PAST), kept: [] };
 }
 
-/** The holder begins to hand over; null: it does not after all. */
-export function afterPromise(before: Succession, successor: string | null): Succession {
-  return { ...before, promised: successor };
+/** The holder begins to hand over, and leaves this with the keeper; null: it does not after all. */
+export function afterPromise(before: Succession, successor: string | null, kept: readonly string[] = []): Succession {
+  return { ...before, promised: successor, kept };
 }
 
-/** The holder ends in order, and whoever comes may have the pool. */
-export function afterLeaving(before: Succession): Succession {
-  return { ...before, holder: null, promised: null };
+/** The holder ends in order, leaves this with the keeper, and whoever comes may have the pool. */
+export function afterLeaving(before: Succession, kept: readonly string[] = []): Succession {
+  return { ...before, holder: null, promised: null, kept };
 }
 
 /** Whether others go first: the pool must then have been free for a while. */
@@ -46,6 +49,13 @@ export function mustWait(succession: Succession, pod: string): boolean {
   const { holder, promised, past } = succession;
   if (promised !== null) return promised !== pod;
   return holder !== null && holder !== pod && past.includes(pod);
+}
+
+/** What the keeper is to hold for the pod, as whoever had the pool before wrote down; null when that is not known. */
+export function keptFor(succession: Succession, pod: string): readonly string[] | null {
+  const { holder, promised, kept } = succession;
+  const isMeant = promised === pod || (promised === null && holder === null);
+  return isMeant && kept.length > 0 ? kept : null;
 }
 
 /** Whether the pod may ask whoever has the pool to hand it over. */
@@ -97,10 +107,10 @@ export class SuccessionFile {
 }
 
 function decode(text: string): Succession {
-  const { version, holder, promised, past } = JSON.parse(text) as Record<string, unknown>;
+  const { version, holder, promised, past, kept = [] } = JSON.parse(text) as Record<string, unknown>;
   if (version !== VERSION) throw new Error(`it has version ${String(version)}, not ${VERSION}`);
   const isPod = (value: unknown): value is string | null => value === null || typeof value === 'string';
   const isList = (value: unknown): value is string[] => Array.isArray(value) && value.every((entry) => typeof entry === 'string');
-  if (!isPod(holder) || !isPod(promised) || !isList(past)) throw new Error('it is damaged');
-  return { holder, promised, past };
+  if (!isPod(holder) || !isPod(promised) || !isList(past) || !isList(kept)) throw new Error('it is damaged');
+  return { holder, promised, past, kept };
 }

@@ -14,7 +14,7 @@ import { eventually } from '../support/eventually.ts';
 const POOL = 'p'.repeat(26);
 const TIMES = {
   claim: { patienceMs: 60, pollMs: { asking: 1, eager: 1, patient: 5 }, askAgainMs: { away: 5, refused: 5 } },
-  prepareAgainMs: 5,
+  againMs: 5,
 };
 
 /** What happened to stores and locks, in order. */
@@ -58,6 +58,12 @@ function fakeStore(): RunningStore {
       return keeperReady;
     },
     keeperKeys: () => keeperKeys,
+    leave: async ({ timeoutMs }: { timeoutMs: number }) => {
+      const deadline = performance.now() + timeoutMs;
+      while (!keeperReady && performance.now() < deadline) await wait(1);
+      if (keeperReady) steps.push('left with the keeper');
+      return keeperReady;
+    },
     ping: () => ping(),
     stop: async () => void steps.push('stopped'),
     release: () => void steps.push(`released, ${succession.holder} is the holder`),
@@ -150,7 +156,49 @@ describe('the life of a store', () => {
     expect(steps.at(-1)).toBe('serving');
     keeperReady = true;
     await stopping;
-    expect(steps.at(-1)).toBe('let go');
+    expect(steps.slice(steps.indexOf('serving') + 1)).toEqual([
+      'left with the keeper',
+      'calls ended',
+      'stopped',
+      'released, null is the holder',
+      'left with the keeper',
+      'let go',
+    ]);
+    expect(succession.kept).toEqual(['memory', 'volume']);
+  });
+
+  test('that ends in standby without a successor leaves its devices with a keeper too', async () => {
+    const store = await started({ times: { ...TIMES, successorLimitMs: 10 } });
+    keeperKeys = ['memory', 'volume'];
+    await handOverTo('new');
+    isTaken = true;
+    keeperReady = false;
+    const stopping = store.stop();
+    await wait(50);
+    expect(steps).not.toContain('let go');
+    keeperReady = true;
+    await stopping;
+    expect(steps.slice(-2)).toEqual(['left with the keeper', 'let go']);
+  });
+
+  test('tries again in place when the keeper goes away while it opens its pool', async () => {
+    let attempts = 0;
+    open = () => (++attempts < 3 ? Promise.reject(new StoreError('unavailable', 'no keeper')) : Promise.resolve());
+    const store = await started();
+    expect([attempts, failure]).toEqual([3, null]);
+    await store.stop();
+  });
+
+  test('tries again in place also when it takes its pool back, and keeps its copies meanwhile', async () => {
+    const store = await started();
+    let attempts = 0;
+    prepare = () => (++attempts < 3 ? Promise.reject(new StoreError('unavailable', 'no keeper')) : Promise.resolve());
+    await handOverTo('new');
+    await eventually('it serves again', () => steps.filter((step) => step === 'serving').length === 2);
+    expect([attempts, failure]).toEqual([3, null]);
+    expect(steps.filter((step) => step === 'lock closed')).toHaveLength(2);
+    expect(steps.indexOf('let go')).toBeGreaterThan(steps.lastIndexOf('prepared as it is'));
+    await store.stop();
   });
 
   test.each([
@@ -259,7 +307,7 @@ describe('the life of a store', () => {
     expect(steps.slice(5)).toEqual(
       ['calls ended', 'prepared as it is', 'opening', 'let go', 'serving'].slice(steps[5] === 'calls ended' ? 0 : 1),
     );
-    expect(succession).toEqual({ holder: 'pod', promised: null, past: ['new'] });
+    expect(succession).toEqual({ holder: 'pod', promised: null, past: ['new'], kept: [] });
     await store.ready();
     await store.stop();
   });

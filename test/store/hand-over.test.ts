@@ -75,7 +75,8 @@ describe('a hand-over', () => {
     const handOver = holder();
     const answer = await handOver.handle(request, there);
     expect(answer).toEqual({ keeperKeys: ['memory', 'device/a'] });
-    expect(steps).toEqual(['promised to new', 'begun', 'stopping', 'stopped', 'locks free']);
+    expect(steps).toEqual(['promised to new', 'begun', 'promised to new', 'stopping', 'stopped', 'locks free']);
+    expect(succession.kept).toEqual(['memory', 'device/a']);
     expect(await handOver.done).toBe('new');
     expect(handOver.isDone).toBe(true);
     await expect(admission.pass(() => Promise.resolve())).rejects.toMatchObject({ code: 'unavailable' });
@@ -134,6 +135,7 @@ describe('a hand-over', () => {
     await call.end();
     await expect(answer).rejects.toMatchObject({ code: 'unavailable' });
     expect(steps).toEqual(['promised to new', 'begun', 'promised to null', 'called off']);
+    expect(succession.kept).toEqual([]);
     expect(await admission.pass(() => Promise.resolve('served'))).toBe('served');
     await handOver.handle({ ...request, successor: 'third' }, there);
     expect(await handOver.done).toBe('third');

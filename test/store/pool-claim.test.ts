@@ -74,6 +74,19 @@ describe('the claim of a pod', () => {
     expect(asked).toBe(1);
   });
 
+  test('has what the keeper is to hold in writing, whether or not the answer comes', async () => {
+    succession = afterPromise(afterTaking(NO_SUCCESSION, 'old'), 'new', ['memory', 'device/a']);
+    expect(await (await claim('new'))?.keeperKeys).toEqual(['memory', 'device/a']);
+    expect(asked).toBe(0);
+    lock.release();
+    // It was not left for others.
+    succession = afterPromise(afterTaking(NO_SUCCESSION, 'old'), 'other', ['memory']);
+    expect(await (await claim('new'))?.keeperKeys).toBeNull();
+    lock.release();
+    succession = afterLeaving(afterTaking(NO_SUCCESSION, 'old'), ['memory', 'device/a']);
+    expect(await (await claim('new'))?.keeperKeys).toEqual(['memory', 'device/a']);
+  });
+
   test('asks again while the holder is away, and goes on looking at the locks', async () => {
     lock.free = false;
     const waiting = claim('new');

@@ -9,6 +9,7 @@ import { SharedMemory } from '../../src/linux/memory.ts';
 import { memoryLayout } from '../../src/store/memory-layout.ts';
 import { PoolLock } from '../../src/store/pool-lock.ts';
 import { findPool, prepareStore, type RunningStore, type StoreKeeper, type StoreOptions } from '../../src/store/store.ts';
+import { StoreError } from '../../src/util/errors.ts';
 import { silentLogger } from '../../src/util/log.ts';
 import { eventually } from '../support/eventually.ts';
 
@@ -41,6 +42,10 @@ class InnerKeeper implements StoreKeeper {
 
   async list(): Promise<{ key: string }[]> {
     return [...this.entries.keys()].map((key) => ({ key }));
+  }
+
+  async leave(): Promise<boolean> {
+    return true;
   }
 
   async close(): Promise<void> {}
@@ -189,18 +194,70 @@ test(
 );
 
 test(
+  'a keeper that goes away while the pool is opened: the pool is free again and whole, and nothing is left behind',
+  async () => {
+    await findPool(options);
+    const first = await openStore();
+    await first.calls.createVolume({ name: 'volume', sizeBytes: MIB, source: null, attributes: {} });
+    const list = keeper.list.bind(keeper);
+    await first.stop();
+    first.release();
+    await first.letGo();
+    keeper.list = () => Promise.reject(new StoreError('unavailable', 'no keeper'));
+    const before = holdings().length;
+    await expect(openStore()).rejects.toMatchObject({ code: 'unavailable' });
+    await eventually('all is as it was', () => holdings().length <= before, 10_000);
+    keeper.list = list;
+    const store = await openStore();
+    expect((await store.calls.listVolumes()).volumes).toHaveLength(1);
+    await store.stop();
+    store.release();
+    await store.letGo();
+  },
+  LIMIT_MS,
+);
+
+test(
+  'an engine that cannot open its pool: the locks go with the process, because nobody knows what it has under way',
+  async () => {
+    await findPool(options);
+    fs.truncateSync(path.join(options.poolFolder, 'meta/data.mdb'), 8192);
+    const prepared = await prepareStore(options);
+    const lock = PoolLock.open(options.poolFolder);
+    lock.take();
+    // Not `unavailable`: it does not pass by itself.
+    await expect(prepared.open(lock, { keeperKeys: Promise.resolve(null) })).rejects.toMatchObject({
+      code: 'failed-precondition',
+      message: expect.stringContaining('truncated'),
+    });
+    const next = PoolLock.open(options.poolFolder);
+    expect(next.take()).toBe(false);
+    lock.close();
+    expect(next.take()).toBe(true);
+    next.close();
+  },
+  LIMIT_MS,
+);
+
+test(
   'a keeper that comes late with what was handed over is waited for',
   async () => {
     await findPool(options);
     const opening = openStore(['memory', 'note']);
-    await eventually('the memory is with the keeper', () => keeper.entries.has('memory'), 20_000);
-    const { descriptor } = SharedMemory.create({ name: 'chunkstore-test', sizeBytes: 4096 });
-    await keeper.put('note', {}, [descriptor]);
+    // Long enough for one that would take its own memory for the predecessor's.
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+    expect([...keeper.entries.keys()]).toEqual([]);
+    const memory = SharedMemory.create({ name: 'chunkstore-test', sizeBytes: memoryLayout().totalBytes });
+    await keeper.put('memory', {}, [memory.descriptor]);
+    await keeper.put('note', {}, [memory.descriptor]);
     const store = await opening;
+    await store.calls.createVolume({ name: 'volume', sizeBytes: MIB, source: null, attributes: {} });
+    const { engineOffset } = memoryLayout();
+    expect(new DataView(memory.bytes.buffer, memory.bytes.byteOffset + engineOffset).getUint32(0, true)).toBe(0x676e6972);
     await store.stop();
     store.release();
     await store.letGo();
-    closeDescriptor(descriptor);
+    closeDescriptor(memory.descriptor);
   },
   LIMIT_MS,
 );

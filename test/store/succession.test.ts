@@ -7,6 +7,7 @@ import {
   afterPromise,
   afterTaking,
   isSucceeded,
+  keptFor,
   mayAsk,
   mustWait,
   NO_SUCCESSION,
@@ -47,7 +48,7 @@ describe('succession', () => {
 
   test('a holder that took the pool back has had the last word: its successor does not ask again', () => {
     const takenBack = afterTaking(promised, 'old');
-    expect(takenBack).toEqual({ holder: 'old', promised: null, past: ['new'] });
+    expect(takenBack).toEqual({ holder: 'old', promised: null, past: ['new'], kept: [] });
     expect(standing(takenBack, 'new')).toBe('waits, does not ask');
     expect(standing(takenBack, 'third')).toBe('takes, asks');
     expect(isSucceeded(takenBack, 'old')).toBe(false);
@@ -103,10 +104,17 @@ describe('the file of the succession', () => {
 
   test('says what was written, and nobody where there is none, as after a boot', () => {
     expect(file.read()).toEqual(NO_SUCCESSION);
-    const succession = afterPromise(afterTaking(NO_SUCCESSION, 'old'), 'new');
+    const succession = afterPromise(afterTaking(NO_SUCCESSION, 'old'), 'new', ['memory']);
     file.write(succession);
     expect(file.read()).toEqual(succession);
     expect(fs.readdirSync(path.join(folder, 'run'))).toEqual(['pool.succession']);
+  });
+
+  test('of a version that does not say what is kept is read as well', () => {
+    fs.mkdirSync(path.join(folder, 'run'));
+    fs.writeFileSync(path.join(folder, 'run/pool.succession'), '{"version":1,"holder":"old","promised":"new","past":[]}');
+    expect(file.read()).toEqual(afterPromise(afterTaking(NO_SUCCESSION, 'old'), 'new'));
+    expect(keptFor(file.read(), 'new')).toBeNull();
   });
 
   test.each(['', '{', '[]', '{"version":2,"holder":null,"promised":null,"past":[]}', '{"version":1,"holder":7,"promised":null,"past":[]}'])(

@@ -15,7 +15,7 @@ import { eventually } from './eventually.ts';
 const MAIN = path.join(import.meta.dirname, '../../src/main.ts');
 const START_LIMIT_MS = 30_000;
 const COMMAND_LIMIT_MS = 30_000;
-const END_LIMIT_MS = 40_000;
+const END_LIMIT_MS = 60_000;
 const DEVICE_LIMIT_MS = 5_000;
 
 export interface StoreProcessOptions {
@@ -166,10 +166,17 @@ export class StoreBed {
     this.#poolSize = options.poolSize ?? '512MiB';
   }
 
+  /** As in a pod: it lingers at its end. */
   async startKeeper(): Promise<BedProcess> {
-    const keeper = new BedProcess('keeper', ['--socket', this.keeperSocket]);
-    this.#processes.push(keeper);
+    const keeper = this.spawnKeeper();
     await keeper.says('"ready"');
+    return keeper;
+  }
+
+  /** Starts a keeper, and does not wait for it. */
+  spawnKeeper(): BedProcess {
+    const keeper = new BedProcess('keeper', ['--socket', this.keeperSocket, '--linger', '80']);
+    this.#processes.push(keeper);
     return keeper;
   }
 

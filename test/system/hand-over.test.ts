@@ -234,6 +234,73 @@ describeIf(
   );
 
   test(
+    'keeper and store are told to end in the same moment: the keeper stays until the next store has everything',
+    async () => {
+      for (const [round, victims] of [
+        ['keeper first', (): BedProcess[] => [keeper, old]],
+        ['store first', (): BedProcess[] => [old, keeper]],
+      ] as const) {
+        for (const victim of victims()) victim.signal('SIGTERM');
+        expect(await old.ended()).toBe('status 0');
+        expect([round, keeper.hasEnded]).toEqual([round, false]);
+        const former = keeper;
+        // The pod of a keeper that was deleted by force is there before its predecessor has gone.
+        keeper = bed.spawnKeeper();
+        await keeper.says('waiting for the end');
+        old = await bed.startStore({ pod: `after ${round}` });
+        expect(await former.ended()).toBe('status 0');
+        await old.says('a keeper holds everything again');
+        expect(keeper.said('"ready"')).toBe(1);
+      }
+      await expectAllIsWell();
+      // What the last keeper has is whole.
+      await old.kill();
+      const last = await bed.startStore({ pod: 'last' });
+      expect(last.said('"successor":true')).toBe(1);
+      expect(await bed.client.check()).toMatchObject({ problems: [] });
+    },
+    LIMIT_MS * 2,
+  );
+
+  test(
+    'a store that is told to end when its keeper has gone serves until the next one has everything',
+    async () => {
+      keeper.signal('SIGTERM');
+      // A store stays, which has everything.
+      expect(await keeper.ended()).toBe('status 0');
+      old.signal('SIGTERM');
+      await old.says('waiting for one before the end');
+      const before = load.completed;
+      await eventually('the load goes on', () => load.completed > before + 500, 20_000);
+      expect(old.hasEnded).toBe(false);
+      keeper = await bed.startKeeper();
+      expect(await old.ended()).toBe('status 0');
+      await bed.startStore({ pod: 'new' });
+      await expectAllIsWell();
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    'a keeper that goes away while the successor opens the pool is waited for, in the same process',
+    async () => {
+      const next = bed.spawnStore({ pod: 'new' });
+      await old.says(HANDED_OVER);
+      await keeper.kill();
+      // Longer than a question to the keeper may take.
+      await delay(7_000);
+      keeper = await bed.startKeeper();
+      await next.says(SERVING);
+      expect([old.hasEnded, next.hasEnded]).toEqual([false, false]);
+      await expectAllIsWell();
+      await next.kill();
+      await bed.startStore({ pod: 'third' });
+      expect(await bed.client.check()).toMatchObject({ problems: [] });
+    },
+    LIMIT_MS,
+  );
+
+  test(
     'whoever dies when: somebody serves again, and nothing is lost',
     async () => {
       const seed = Date.now() % 2 ** 31;
