@@ -68,6 +68,8 @@ describeOnCluster('a node declared lost', { ownCluster: true }, (bed) => {
         await poolSays(pool, { status: 'False', reason: 'Lost' });
         await timings.time('node back to pool fenced', () => markedAsLost(node));
         await fenced(kept, node);
+        // Kubernetes calls the pods of a silent node unready, and hears from them again only some time after the node.
+        await driver.waitUntilReady();
         const left = (await driver.objects(node)).map(({ kind, name }) => `${kind} ${name}`);
         expect(left).toContain(`volume ${volume}`);
         expect(left.filter((one) => one.startsWith('snapshot '))).toHaveLength(1);

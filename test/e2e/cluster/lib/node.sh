@@ -78,6 +78,7 @@ evictionHard: {memory.available: 100Mi, nodefs.available: 1%, imagefs.available:
 imageGCHighThresholdPercent: 100
 syncFrequency: 10s
 nodeLeaseDurationSeconds: 20
+nodeStatusUpdateFrequency: 5s
 volumeStatsAggPeriod: 10s
 featureGates: {KubeletCrashLoopBackOffMax: true}
 crashLoopBackOff: {maxContainerRestartPeriod: 5s}
