@@ -25,9 +25,12 @@ describeOnCluster('the installed driver', {}, ({ driver, inSpace, kube, timings 
       await space.verify('reader', data);
       await driver.restartAll();
       await space.verify('reader', data);
+      const later = { ...data, path: '/data/later', seed: 'second' };
+      await space.write('reader', later);
+      await space.verify('reader', later);
       await space.remove('Pod', 'reader');
       await space.pod({ name: 'last', mounts: { '/data': 'data' } });
-      await space.verify('last', data);
+      for (const known of [data, later]) await space.verify('last', known);
     }),
   );
 

@@ -1,4 +1,5 @@
 /** helm uninstall: refused while volumes are in use, and otherwise such that the next installation finds all of it. */
+import { isDeepStrictEqual } from 'node:util';
 import { expect, test } from '@jest/globals';
 import type { Fields } from '../support/api.ts';
 import { driverName } from '../support/driver.ts';
@@ -50,7 +51,7 @@ describeOnCluster('uninstalling', { ownCluster: true }, ({ cluster, driver, inSp
 
       await space.remove('Pod', 'user');
       await timings.time('pod gone to device known to be free', () =>
-        kube.until('no device is in use any more', noneAttached, { timeoutMs: limitMs }),
+        kube.until('no device is in use any more', () => poolSays(node, { volumes: 1, snapshots: 1, attached: 0 }), { timeoutMs: limitMs }),
       );
 
       const gone = await timings.time('helm uninstall', () => driver.uninstall());
@@ -84,9 +85,11 @@ describeOnCluster('uninstalling', { ownCluster: true }, ({ cluster, driver, inSp
       .toSorted();
   }
 
-  async function noneAttached(): Promise<true | string> {
-    const busy = (await driver.pools()).filter(({ status }: Fields) => (status?.['attached'] ?? 0) > 0);
-    return busy.length === 0 || busy.map(({ metadata, status }) => `${metadata.name} has ${status.attached}`).join(', ');
+  /** Its figures are some seconds old, so that all of them are waited for. */
+  async function poolSays(node: string, wanted: { readonly [figure: string]: number }): Promise<true | string> {
+    const { status } = await driver.poolOf(node);
+    const said = Object.fromEntries(Object.keys(wanted).map((figure) => [figure, status[figure]]));
+    return isDeepStrictEqual(said, wanted) || `it says ${JSON.stringify(said)}`;
   }
 
   /** As docs/operations.md says. */

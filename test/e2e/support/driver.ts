@@ -133,13 +133,9 @@ export class Driver {
     await this.waitUntilReady();
   }
 
-  /**
-   * Deletes all pods of the driver, the stores only after the keepers, so that volumes in use go on: keeper and store hold
-   * the devices for each other, and what is in use may be lost when both go at once, as when the node itself goes.
-   */
+  /** Deletes all pods of the driver at once, keepers and stores too: volumes in use go on. */
   async restartAll(): Promise<void> {
-    const dataPath = this.restart('keeper').then(() => this.restart('store'));
-    await Promise.all([dataPath, this.restart('node'), this.restart('controller')]);
+    await Promise.all([...nodeRoles, 'controller' as const].map((role) => this.restart(role)));
   }
 
   /** The standard output of one of the operator's commands against the store of a node: `list`, `space`, `check`, … */

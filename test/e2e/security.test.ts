@@ -4,8 +4,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from '@jest/globals';
-import type { Fields, Manifest } from '../support/api.ts';
-import { describeOnCluster } from '../support/suite.ts';
+import type { Fields, Manifest } from './support/api.ts';
+import { describeOnCluster } from './support/suite.ts';
 
 const storePort = 7460;
 const rotationLimitMs = 120_000;
