@@ -20,7 +20,6 @@ import type {
   DataThreadSetup,
   MemoryLayout,
   MessageError,
-  ServedConnection,
 } from './data-thread-messages.ts';
 import { ARENA_COUNTS } from './memory-layout.ts';
 import type { PoolFolder } from './pool.ts';
@@ -236,7 +235,7 @@ export class DataThreadClient implements EngineControl, DataDevices, DataStatist
 }
 
 /** The data thread closes what it serves; the keeper's client needs the descriptor for longer. */
-function withOwnDescriptor(device: DeviceConnection): ServedConnection {
+function withOwnDescriptor(device: DeviceConnection): DeviceConnection {
   const { objectId, connection, incarnation, sizeBytes, readOnly } = device;
   return { objectId, connection, incarnation, sizeBytes, readOnly, fuseDescriptor: duplicateDescriptor(device.fuseDescriptor) };
 }

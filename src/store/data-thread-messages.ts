@@ -1,7 +1,8 @@
 /** Messages between the main thread of the store and its data thread. */
+import type { MessagePort } from 'node:worker_threads';
 import type { ControlRequest, ObjectId } from '../engine/control.ts';
 import type { ErrorCode } from '../util/errors.ts';
-import type { MessagePort } from 'node:worker_threads';
+import type { DeviceConnection } from './control.ts';
 
 /** What the data thread is started with, before anybody has the pool. Descriptors are the process's; it closes none of
  * them. */
@@ -32,21 +33,12 @@ export interface MemoryLayout {
   readonly totalBytes: number;
 }
 
-/** One connection to serve; its descriptor is the data thread's from then on. */
-export interface ServedConnection {
-  readonly objectId: ObjectId;
-  readonly connection: number;
-  readonly incarnation: number;
-  readonly fuseDescriptor: number;
-  readonly sizeBytes: number;
-  readonly readOnly: boolean;
-}
-
+/** The descriptor of a connection is the data thread's from then on. */
 export type DataThreadRequest =
   | { readonly kind: 'control'; readonly request: ControlRequest }
   /** Once, before any `add`: the connections that a dead predecessor served. */
-  | { readonly kind: 'recover'; readonly connections: readonly ServedConnection[] }
-  | { readonly kind: 'add'; readonly connection: ServedConnection }
+  | { readonly kind: 'recover'; readonly connections: readonly DeviceConnection[] }
+  | { readonly kind: 'add'; readonly connection: DeviceConnection }
   | { readonly kind: 'remove'; readonly connection: number }
   | { readonly kind: 'resize'; readonly connection: number; readonly sizeBytes: number }
   | { readonly kind: 'open' }

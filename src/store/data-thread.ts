@@ -16,15 +16,8 @@ import { RecordRing } from '../engine/record-ring.ts';
 import { SharedMemory } from '../linux/memory.ts';
 import { assert } from '../util/assert.ts';
 import { StoreError } from '../util/errors.ts';
-import type { DeviceStatistics } from './control.ts';
-import type {
-  DataThreadMessage,
-  DataThreadOpening,
-  DataThreadRequest,
-  DataThreadSetup,
-  MessageError,
-  ServedConnection,
-} from './data-thread-messages.ts';
+import type { DeviceConnection, DeviceStatistics } from './control.ts';
+import type { DataThreadMessage, DataThreadOpening, DataThreadRequest, DataThreadSetup, MessageError } from './data-thread-messages.ts';
 import { ARENA_COUNTS } from './memory-layout.ts';
 import { MetadataStoreClient } from './metadata-store.ts';
 
@@ -182,7 +175,7 @@ class DataThread {
     this.#engine.control(request, (error, answer) => reply(error === null ? null : messageError(error), answer));
   }
 
-  #add(connection: ServedConnection): void {
+  #add(connection: DeviceConnection): void {
     const device = this.#engine.openDevice(connection.objectId);
     try {
       this.#loop.addDevice({ ...connection, device });
