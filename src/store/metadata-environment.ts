@@ -12,6 +12,7 @@ import path from 'node:path';
 import { open, type Database, type RootDatabase } from 'lmdb';
 import { assert } from '../util/assert.ts';
 import { StoreError } from '../util/errors.ts';
+import { syncFolderBlocking } from '../util/sync-folder.ts';
 import type { MetadataTable } from '../engine/ports.ts';
 
 type Values = Database<Buffer, Buffer>;
@@ -47,7 +48,7 @@ export class MetadataEnvironment {
     const openTable = (name: MetadataTable): Values =>
       this.#root.openDB<Buffer, Buffer>({ name, encoding: 'binary', keyEncoding: 'binary', compression: false, cache: false });
     this.#tables = { pool: openTable('pool'), objects: openTable('objects'), pages: openTable('pages') };
-    syncFolder(folder);
+    syncFolderBlocking(folder);
   }
 
   /** The value of a key as a copy of its own, or null. */
@@ -127,15 +128,6 @@ function readHead(descriptor: number, offset: number): { pageSize: number; lastP
 /** A commit that a kill cut off can be readable in the page cache and not be on the disk. */
 function syncFile(file: string): void {
   const descriptor = fs.openSync(file, 'r+');
-  try {
-    fs.fsyncSync(descriptor);
-  } finally {
-    fs.closeSync(descriptor);
-  }
-}
-
-function syncFolder(folder: string): void {
-  const descriptor = fs.openSync(folder, 'r');
   try {
     fs.fsyncSync(descriptor);
   } finally {

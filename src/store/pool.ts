@@ -12,6 +12,7 @@ import path from 'node:path';
 import { Allocation, allocate, lock, syncData } from '../linux/files.ts';
 import { assert } from '../util/assert.ts';
 import { StoreError } from '../util/errors.ts';
+import { syncFolderBlocking } from '../util/sync-folder.ts';
 import type { ObjectId } from '../engine/control.ts';
 import { isObjectId } from './ids.ts';
 import { PoolLock } from './pool-lock.ts';
@@ -277,12 +278,7 @@ function writeIdentity(folder: string, identity: PoolIdentity): void {
     flush: true,
   });
   fs.renameSync(temporary, file);
-  const descriptor = fs.openSync(folder, 'r');
-  try {
-    fs.fsyncSync(descriptor);
-  } finally {
-    fs.closeSync(descriptor);
-  }
+  syncFolderBlocking(folder);
 }
 
 function parseIdentity(file: string): PoolIdentity {
