@@ -4,27 +4,17 @@ import { StoreError } from '../util/errors.ts';
 import { CHECKPOINT_VERSION, encodeRow } from './checkpoint-rows.ts';
 import type { ObjectId } from './control.ts';
 import { Geometry } from './geometry.ts';
+import { newObjectId, OBJECT_ID_LENGTH } from './object-id.ts';
 import type { MetadataStore, Random } from './ports.ts';
 
 export const POOL_HEADER_BYTES = 4096;
 const MAGIC = 'chunkstore pool\n';
 const VERSION = 1;
-const ID_LENGTH = 26;
-const BASE32 = 'abcdefghijklmnopqrstuvwxyz234567';
 const INITIAL_RESERVE = 4096;
 
 export interface PoolHeader {
   readonly poolId: ObjectId;
   readonly chunkSizeBytes: number;
-}
-
-/** A new identifier: 26 characters of base32, 128 random bits. */
-export function newObjectId(random: Random): ObjectId {
-  const bytes = new Uint8Array(ID_LENGTH);
-  random.fill(bytes);
-  let id = '';
-  for (let at = 0; at < ID_LENGTH; at++) id += BASE32[bytes[at]! & (at === ID_LENGTH - 1 ? 7 : 31)];
-  return id;
 }
 
 /**
@@ -57,7 +47,7 @@ export function decodePoolHeader(bytes: Uint8Array, path: string): PoolHeader {
   if (crc32(bytes.subarray(0, POOL_HEADER_BYTES - 4)) !== view.getUint32(POOL_HEADER_BYTES - 4, true)) {
     throw new StoreError('data-loss', `the header of ${path} is damaged: its checksum does not match`);
   }
-  return { chunkSizeBytes: view.getUint32(20, true), poolId: Buffer.from(bytes.subarray(24, 24 + ID_LENGTH)).toString('latin1') };
+  return { chunkSizeBytes: view.getUint32(20, true), poolId: Buffer.from(bytes.subarray(24, 24 + OBJECT_ID_LENGTH)).toString('latin1') };
 }
 
 export interface NewPool extends PoolHeader {

@@ -1,15 +1,7 @@
-/**
- * Ids: 128 random bits as 26 characters of lower-case base32 (a-z, 2-7; the last character carries three bits). On the
- * wire a volume or snapshot is "<pool id>.<object id>", so that everybody can tell which pool to ask.
- */
+/** On the wire a volume or snapshot is "<pool id>.<object id>", so that everybody can tell which pool to ask. */
 import { StoreError } from '../util/errors.ts';
 import type { ObjectId } from '../engine/control.ts';
-
-const OBJECT_ID = /^[a-z2-7]{26}$/;
-
-export function isObjectId(text: string): text is ObjectId {
-  return OBJECT_ID.test(text);
-}
+import { isObjectId } from '../engine/object-id.ts';
 
 export function wireId(poolId: ObjectId, objectId: ObjectId): string {
   return `${poolId}.${objectId}`;

@@ -14,7 +14,7 @@ import { assert } from '../util/assert.ts';
 import { StoreError } from '../util/errors.ts';
 import { syncFolderBlocking } from '../util/sync-folder.ts';
 import type { ObjectId } from '../engine/control.ts';
-import { isObjectId } from './ids.ts';
+import { isObjectId } from '../engine/object-id.ts';
 import { PoolLock } from './pool-lock.ts';
 
 const FORMAT = 'chunkstore pool';

@@ -12,8 +12,8 @@ import type { ObjectAnswer, ObjectId, ObjectInfo, ObjectKind, PoolInfo, Usage } 
 import type { Attachments } from './attachments.ts';
 import type { EngineControl } from './control.ts';
 import type { Fence } from './fence.ts';
-import { newObjectId } from '../engine/pool-format.ts';
-import { isObjectId, objectIdIn, parseWireId, wireId } from './ids.ts';
+import { isObjectId, newObjectId } from '../engine/object-id.ts';
+import { objectIdIn, parseWireId, wireId } from './ids.ts';
 import type { AttachMessage, Attributes, CheckMessage, PoolMessage, StoreCalls, UsageMessage } from './messages.ts';
 import type { NodeSessions } from './node-sessions.ts';
 import { BusyLocks, Turns } from '../util/busy-locks.ts';
