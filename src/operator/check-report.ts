@@ -1,6 +1,6 @@
 /** How the findings of `check` are told. */
 import type { Config } from '../config.ts';
-import type { CheckMessage } from '../store/messages.ts';
+import type { CheckMessage } from '../store/wire/messages.ts';
 import { counted, printResult } from './output.ts';
 
 /** Prints a report; findings are a failure of the command. */

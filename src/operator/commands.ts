@@ -6,7 +6,7 @@ import path from 'node:path';
 import { statePaths } from '../local/state-paths.ts';
 import { KeeperClients, makeLoopDevices } from '../roles/node.ts';
 import { UsageError, type Config } from '../config.ts';
-import { StoreClient } from '../store/client.ts';
+import { StoreClient } from '../store/wire/client.ts';
 import { StoreError } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
 import { printCheck } from './check-report.ts';

@@ -1,6 +1,6 @@
 /** Finds the volume or snapshot that an operator means: by its id, by the object's part of it, or by its name. */
-import type { ClientVolume, StoreClient } from '../store/client.ts';
-import type { SnapshotMessage } from '../store/messages.ts';
+import type { ClientVolume, StoreClient } from '../store/wire/client.ts';
+import type { SnapshotMessage } from '../store/wire/messages.ts';
 import { StoreError } from '../util/errors.ts';
 
 export interface FoundObject {

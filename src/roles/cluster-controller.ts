@@ -24,7 +24,7 @@ import { KubernetesStoreDirectory } from '../k8s/pools/store-directory.ts';
 import { DRIVER_NAME, leases, persistentVolumeClaims } from '../k8s/resources.ts';
 import { poolOfHandle } from '../k8s/reverts/names.ts';
 import { RevertReconciler } from '../k8s/reverts/reconciler.ts';
-import { StoreClient } from '../store/client.ts';
+import { StoreClient } from '../store/wire/client.ts';
 import { BusyLocks } from '../util/busy-locks.ts';
 import { systemClock } from '../util/clock.ts';
 import { StoreError } from '../util/errors.ts';

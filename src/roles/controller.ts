@@ -6,7 +6,7 @@ import { lockedController } from '../csi/locking.ts';
 import { BusyLocks } from '../util/busy-locks.ts';
 import { CsiServer } from '../csi/server.ts';
 import { UsageError, type Config } from '../config.ts';
-import { StaticStoreDirectory, type StoreAddress } from '../store/directory.ts';
+import { StaticStoreDirectory, type StoreAddress } from '../store/wire/directory.ts';
 import type { Logger } from '../util/log.ts';
 import { VERSION } from '../version.ts';
 import type { RunningRole } from './lifecycle.ts';

@@ -7,7 +7,7 @@ import { freezeFileSystem, type FrozenFileSystem } from '../mount/freeze.ts';
 import type { FreezeNotes } from '../mount/freeze-notes.ts';
 import type { MountEntry } from '../mount/mount-table.ts';
 import { syncFileSystem } from '../mount/sync.ts';
-import type { NodeAction } from '../store/messages.ts';
+import type { NodeAction } from '../store/wire/messages.ts';
 import { runCommand } from '../util/exec.ts';
 
 export interface NodeCutOptions {

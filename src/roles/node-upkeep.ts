@@ -6,7 +6,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { LoopDevices } from '../block/node-devices.ts';
 import type { FreezeNotes } from '../mount/freeze-notes.ts';
-import type { StoreClient } from '../store/client.ts';
+import type { StoreClient } from '../store/wire/client.ts';
 import { systemClock, type Clock } from '../util/clock.ts';
 import { StoreError } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';

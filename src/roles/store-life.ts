@@ -6,12 +6,12 @@
  * Invariants: the pool is open in at most one part of this life; what it served is ended before the locks are given back;
  * and after a hand-over its copies of what the keeper holds are kept until the successor has served.
  */
-import { HandOver } from '../store/hand-over.ts';
-import { claimPoolAlone, claimPoolForPod, type AskAnswer, type Claim, type ClaimTimes } from '../store/pool-claim.ts';
-import type { PoolLock } from '../store/pool-lock.ts';
-import type { HandOverHandler } from '../store/server.ts';
+import { HandOver } from '../store/succession/hand-over.ts';
+import { claimPoolAlone, claimPoolForPod, type AskAnswer, type Claim, type ClaimTimes } from '../store/succession/claim.ts';
+import type { PoolLock } from '../store/pool/lock.ts';
+import type { HandOverHandler } from '../store/wire/server.ts';
 import type { PreparedStore, RunningStore } from '../store/store.ts';
-import { afterLeaving, afterTaking, isSucceeded, type Succession } from '../store/succession.ts';
+import { afterLeaving, afterTaking, isSucceeded, type Succession } from '../store/succession/succession.ts';
 import { StoreError } from '../util/errors.ts';
 import { wait } from '../util/wait.ts';
 import type { Logger } from '../util/log.ts';

@@ -9,11 +9,11 @@
  */
 import { randomInt } from 'node:crypto';
 import { deviceKey } from '../block/kept-device.ts';
+import type { ObjectId, ObjectInfo } from '../engine/control.ts';
 import { assert } from '../util/assert.ts';
 import { StoreError } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
-import type { ObjectId, ObjectInfo } from '../engine/control.ts';
-import type { DataDevices, DeviceConnection } from './control.ts';
+import type { DataDevices, DeviceConnection } from './data-thread/control.ts';
 
 /** What is remembered with the descriptors. */
 type DeviceMetadata = Readonly<Record<string, string | number | boolean>>;

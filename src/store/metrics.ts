@@ -6,9 +6,9 @@ import { Counter, Gauge, type Metric } from 'prom-client';
 import { LATENCY_BOUNDS_SECONDS, OPERATION_NAMES } from '../block/statistics.ts';
 import type { Logger } from '../util/log.ts';
 import type { Metrics } from '../util/metrics.ts';
-import type { DataStatistics, DeviceStatistics, EngineControl } from './control.ts';
-import type { SnapshotMessage, UsageMessage, VolumeMessage } from './messages.ts';
-import { wireId } from './ids.ts';
+import type { DataStatistics, DeviceStatistics, EngineControl } from './data-thread/control.ts';
+import { wireId } from './wire/ids.ts';
+import type { SnapshotMessage, UsageMessage, VolumeMessage } from './wire/messages.ts';
 
 export interface StoreMetricsOptions {
   readonly metrics: Metrics;

@@ -1,8 +1,8 @@
 /** Volumes and snapshots of the engine as messages of proto/store.proto. */
-import { assert } from '../util/assert.ts';
 import type { ObjectId, ObjectInfo } from '../engine/control.ts';
-import { wireId } from './ids.ts';
-import type { SnapshotMessage, VolumeMessage } from './messages.ts';
+import { assert } from '../util/assert.ts';
+import { wireId } from './wire/ids.ts';
+import type { SnapshotMessage, VolumeMessage } from './wire/messages.ts';
 
 export function volumeMessage(poolId: ObjectId, object: ObjectInfo, options: { readonly attached: boolean }): VolumeMessage {
   const { name, sizeBytes, createdAtMs, attributes, lineage, incarnation, sourceId, sourceKind } = object;

@@ -6,18 +6,18 @@
  * says so and describes what is there, and the caller compares.
  */
 import { randomFillSync } from 'node:crypto';
+import type { ObjectAnswer, ObjectId, ObjectInfo, ObjectKind, PoolInfo, Usage } from '../engine/control.ts';
+import { isObjectId, newObjectId } from '../engine/object-id.ts';
+import { BusyLocks, Turns } from '../util/busy-locks.ts';
 import { StoreError } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
-import type { ObjectAnswer, ObjectId, ObjectInfo, ObjectKind, PoolInfo, Usage } from '../engine/control.ts';
 import type { Attachments } from './attachments.ts';
-import type { EngineControl } from './control.ts';
-import type { Fence } from './fence.ts';
-import { isObjectId, newObjectId } from '../engine/object-id.ts';
-import { objectIdIn, parseWireId, wireId } from './ids.ts';
-import type { AttachMessage, Attributes, CheckMessage, PoolMessage, StoreCalls, UsageMessage } from './messages.ts';
-import type { NodeSessions } from './node-sessions.ts';
-import { BusyLocks, Turns } from '../util/busy-locks.ts';
+import type { EngineControl } from './data-thread/control.ts';
 import { snapshotMessage, volumeMessage } from './object-messages.ts';
+import type { Fence } from './pool/fence.ts';
+import { objectIdIn, parseWireId, wireId } from './wire/ids.ts';
+import type { AttachMessage, Attributes, CheckMessage, PoolMessage, StoreCalls, UsageMessage } from './wire/messages.ts';
+import type { NodeSessions } from './wire/node-sessions.ts';
 
 export interface StoreServiceOptions {
   readonly engine: EngineControl;

@@ -1,30 +1,39 @@
 /**
  * A store in the three parts of its life: prepared, with nothing of the pool touched; open, when it has taken over from a
  * predecessor what the keeper holds, and serves; and stopped, when the pool is free and only copies of the keeper's
- * things are left. What gives it its pool is not its business (pool-claim.ts), nor is what serves its calls (server.ts).
+ * things are left. What gives it its pool is not its business (succession/claim.ts), nor is what serves its calls
+ * (wire/server.ts).
  */
 import fs from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { memoryKey } from '../block/kept-device.ts';
 import type { ObjectId, ObjectInfo } from '../engine/control.ts';
-import { createFuseMount } from '../linux/fuse-mount.ts';
 import { closeDescriptor } from '../linux/files.ts';
+import { createFuseMount } from '../linux/fuse-mount.ts';
 import { SharedMemory } from '../linux/memory.ts';
 import { StoreError } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
-import { Admission } from './admission.ts';
 import { Attachments, type DescriptorKeeper } from './attachments.ts';
-import type { DataStatistics, EngineControl } from './control.ts';
-import { DataThreadClient } from './data-thread-client.ts';
-import { memoryLayout } from './memory-layout.ts';
-import type { Attributes, PoolMessage } from './messages.ts';
-import { PoolFence } from './fence.ts';
-import { NodeSessions } from './node-sessions.ts';
-import { closePool, inspectPool, metadataFolderOf, openLockedPool, readPoolIdentity, type PoolFolder, type PoolOpening } from './pool.ts';
-import { findOrCreatePool } from './pool-creation.ts';
-import { checkHeader } from './pool-header.ts';
-import type { PoolLock } from './pool-lock.ts';
+import { DataThreadClient } from './data-thread/client.ts';
+import type { DataStatistics, EngineControl } from './data-thread/control.ts';
+import { memoryLayout } from './data-thread/memory-layout.ts';
+import { findOrCreatePool } from './pool/creation.ts';
+import { PoolFence } from './pool/fence.ts';
+import { checkHeader } from './pool/header.ts';
+import type { PoolLock } from './pool/lock.ts';
+import {
+  closePool,
+  inspectPool,
+  metadataFolderOf,
+  openLockedPool,
+  readPoolIdentity,
+  type PoolFolder,
+  type PoolOpening,
+} from './pool/pool.ts';
 import { StoreService } from './service.ts';
+import { Admission } from './succession/admission.ts';
+import type { Attributes, PoolMessage } from './wire/messages.ts';
+import { NodeSessions } from './wire/node-sessions.ts';
 
 export interface StoreOptions {
   readonly poolFolder: string;

@@ -1,11 +1,11 @@
 import { beforeEach, describe, expect, test } from '@jest/globals';
 import { StoreLife, type StoreLifePorts } from '../../src/roles/store-life.ts';
-import { Admission } from '../../src/store/admission.ts';
-import { HAND_OVER_VERSION } from '../../src/store/hand-over.ts';
-import type { PoolLock } from '../../src/store/pool-lock.ts';
-import type { HandOverHandler } from '../../src/store/server.ts';
+import { Admission } from '../../src/store/succession/admission.ts';
+import { HAND_OVER_VERSION } from '../../src/store/succession/hand-over.ts';
+import type { PoolLock } from '../../src/store/pool/lock.ts';
+import type { HandOverHandler } from '../../src/store/wire/server.ts';
 import type { PreparedStore, RunningStore } from '../../src/store/store.ts';
-import { afterTaking, NO_SUCCESSION, type Succession } from '../../src/store/succession.ts';
+import { afterTaking, NO_SUCCESSION, type Succession } from '../../src/store/succession/succession.ts';
 import { StoreError } from '../../src/util/errors.ts';
 import { silentLogger } from '../../src/util/log.ts';
 import { wait } from '../../src/util/wait.ts';

@@ -3,7 +3,7 @@ import path from 'node:path';
 import { expect, test } from '@jest/globals';
 import { Operation } from '../../src/block/ports.ts';
 import { Statistics } from '../../src/block/statistics.ts';
-import type { EngineControl } from '../../src/store/control.ts';
+import type { EngineControl } from '../../src/store/data-thread/control.ts';
 import { tellStoreMetrics } from '../../src/store/metrics.ts';
 import { silentLogger } from '../../src/util/log.ts';
 import { createMetrics, type Metrics } from '../../src/util/metrics.ts';

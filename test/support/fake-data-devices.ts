@@ -1,6 +1,6 @@
 /** The data thread's devices, the keeper and the FUSE mounts over plain maps; a test opens and closes devices by hand. */
 import type { DescriptorKeeper, FuseMounts } from '../../src/store/attachments.ts';
-import type { DataDevices, DeviceConnection } from '../../src/store/control.ts';
+import type { DataDevices, DeviceConnection } from '../../src/store/data-thread/control.ts';
 import { StoreError } from '../../src/util/errors.ts';
 
 export class FakeDataDevices implements DataDevices {

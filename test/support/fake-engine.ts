@@ -3,7 +3,7 @@
  * chunk an object; `before` can delay or fail a call.
  */
 import type { ControlRequest, ObjectAnswer, ObjectId, ObjectInfo, PoolInfo } from '../../src/engine/control.ts';
-import type { ControlAnswer, EngineControl } from '../../src/store/control.ts';
+import type { ControlAnswer, EngineControl } from '../../src/store/data-thread/control.ts';
 import { StoreError } from '../../src/util/errors.ts';
 
 export class FakeEngine implements EngineControl {

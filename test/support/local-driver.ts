@@ -11,7 +11,7 @@ import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
 import { detachLoopDevice, listLoopDevices, presentSequence, waitUntilDetached, type LoopDevice } from '../../src/linux/loop-device.ts';
 import { statePaths } from '../../src/local/state-paths.ts';
-import { StoreClient } from '../../src/store/client.ts';
+import { StoreClient } from '../../src/store/wire/client.ts';
 import { runCommand } from '../../src/util/exec.ts';
 import { commandPath } from './machine.ts';
 import { connectCsi, type CsiClient } from './csi-client.ts';

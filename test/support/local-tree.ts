@@ -10,7 +10,7 @@ import path from 'node:path';
 import { clearLoopDevice } from '../../src/linux/loop-device.ts';
 import { LoopDeviceList } from '../../src/linux/loop-device-list.ts';
 import { statePaths } from '../../src/local/state-paths.ts';
-import { StoreClient } from '../../src/store/client.ts';
+import { StoreClient } from '../../src/store/wire/client.ts';
 import { eventually } from './eventually.ts';
 
 const MAIN = path.join(import.meta.dirname, '../../src/main.ts');

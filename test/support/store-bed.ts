@@ -9,7 +9,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { clearLoopDevice, listLoopDevices } from '../../src/linux/loop-device.ts';
-import { StoreClient } from '../../src/store/client.ts';
+import { StoreClient } from '../../src/store/wire/client.ts';
 import { eventually } from './eventually.ts';
 
 const MAIN = path.join(import.meta.dirname, '../../src/main.ts');

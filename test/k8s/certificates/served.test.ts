@@ -2,9 +2,9 @@
 import type { Server } from '@grpc/grpc-js';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { secrets } from '../../../src/k8s/resources.ts';
-import { StoreClient } from '../../../src/store/client.ts';
-import { createControllerServer, type StoreHandlers } from '../../../src/store/server.ts';
-import { listenWithTls, type TlsListener } from '../../../src/store/tls-listener.ts';
+import { StoreClient } from '../../../src/store/wire/client.ts';
+import { createControllerServer, type StoreHandlers } from '../../../src/store/wire/server.ts';
+import { listenWithTls, type TlsListener } from '../../../src/store/wire/tls-listener.ts';
 import { silentLogger } from '../../../src/util/log.ts';
 import { CONTROLLER_TLS_NAME, poolTlsName, type TlsIdentity } from '../../../src/util/tls-identity.ts';
 import { CertificateCluster, MINUTE_MS, SECRET } from '../../support/certificate-cluster.ts';

@@ -1,0 +1,63 @@
+/**
+ * Messages between the data thread and the metadata worker. Values travel packed in one buffer whose ownership moves:
+ * cloning a small view would copy the whole memory that it lies in.
+ */
+import type { MetadataChange, MetadataRow, MetadataTable } from '../../engine/ports.ts';
+import { assert } from '../../util/assert.ts';
+
+/** Rows one after another in `bytes`; `lengths[i]` is the size of the value of `keys[i]`, -1 where there is none. */
+export interface PackedRows {
+  readonly keys: readonly number[];
+  readonly lengths: readonly number[];
+  readonly bytes: Uint8Array<ArrayBuffer>;
+}
+
+export type MetadataRequest =
+  | { readonly kind: 'load'; readonly id: number }
+  | { readonly kind: 'readPage'; readonly id: number; readonly key: number }
+  | { readonly kind: 'commit'; readonly id: number; readonly tables: readonly MetadataTable[]; readonly rows: PackedRows }
+  | { readonly kind: 'close'; readonly id: number };
+
+/** `error` is null, or why it failed in words for the operator. */
+export type MetadataReply =
+  | { readonly id: number; readonly error: string }
+  | { readonly id: number; readonly error: null; readonly pool: Uint8Array | null; readonly objects: PackedRows }
+  | { readonly id: number; readonly error: null; readonly page: Uint8Array | null }
+  | { readonly id: number; readonly error: null };
+
+export function packRows(rows: readonly { readonly key: number; readonly value: Uint8Array | null }[]): PackedRows {
+  let totalBytes = 0;
+  for (const row of rows) totalBytes += row.value?.length ?? 0;
+  const bytes = new Uint8Array(totalBytes);
+  let offset = 0;
+  for (const { value } of rows) {
+    if (value === null) continue;
+    bytes.set(value, offset);
+    offset += value.length;
+  }
+  return { keys: rows.map((row) => row.key), lengths: rows.map((row) => row.value?.length ?? -1), bytes };
+}
+
+export function unpackRows(rows: PackedRows): { key: number; value: Uint8Array | null }[] {
+  assert(rows.keys.length === rows.lengths.length, 'packed rows have one length a key');
+  let offset = 0;
+  return rows.keys.map((key, index) => {
+    const length = rows.lengths[index]!;
+    if (length < 0) return { key, value: null };
+    const value = rows.bytes.subarray(offset, offset + length);
+    assert(value.length === length, 'packed rows end with their bytes');
+    offset += length;
+    return { key, value };
+  });
+}
+
+export function packChanges(changes: readonly MetadataChange[]): { tables: MetadataTable[]; rows: PackedRows } {
+  return { tables: changes.map((change) => change.table), rows: packRows(changes) };
+}
+
+export function unpackObjects(rows: PackedRows): MetadataRow[] {
+  return unpackRows(rows).map(({ key, value }) => {
+    assert(value !== null, 'a row that was read has a value');
+    return { key, value };
+  });
+}

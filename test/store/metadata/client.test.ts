@@ -1,0 +1,135 @@
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { MessageChannel, Worker } from 'node:worker_threads';
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import type { MetadataChange, MetadataRow } from '../../../src/engine/ports.ts';
+import { MetadataStoreClient } from '../../../src/store/metadata/client.ts';
+
+const WORKER = new URL('../../../src/store/metadata/worker.ts', import.meta.url);
+
+let folder: string;
+beforeEach(() => {
+  folder = fs.mkdtempSync(path.join(os.tmpdir(), 'chunkstore-metadata-'));
+});
+afterEach(() => {
+  fs.rmSync(folder, { recursive: true, force: true });
+});
+
+class Fixture {
+  readonly client: MetadataStoreClient;
+  readonly #worker: Worker;
+  readonly #exited: Promise<void>;
+  readonly #poll: NodeJS.Timeout;
+
+  constructor() {
+    const { port1, port2 } = new MessageChannel();
+    this.#worker = new Worker(WORKER, { workerData: { folder, port: port2, wakeDescriptor: -1 }, transferList: [port2], execArgv: [] });
+    this.#exited = new Promise((resolve) => this.#worker.once('exit', () => resolve()));
+    this.client = new MetadataStoreClient(port1);
+    port1.unref();
+    this.#poll = setInterval(() => this.client.drain(), 1);
+  }
+
+  load(): Promise<{ pool: Uint8Array | null; objects: readonly MetadataRow[] }> {
+    return new Promise((resolve, reject) =>
+      this.client.load((error, pool, objects) => (error === null ? resolve({ pool, objects }) : reject(error))),
+    );
+  }
+
+  commit(changes: readonly MetadataChange[]): Promise<void> {
+    return new Promise((resolve, reject) => this.client.commit(changes, (error) => (error === null ? resolve() : reject(error))));
+  }
+
+  readPage(key: number): Promise<Uint8Array | null> {
+    return new Promise((resolve, reject) => this.client.readPage(key, (error, value) => (error === null ? resolve(value) : reject(error))));
+  }
+
+  async close(): Promise<void> {
+    await new Promise<void>((resolve, reject) => this.client.close((error) => (error === null ? resolve() : reject(error))));
+    await this.#exited;
+    clearInterval(this.#poll);
+  }
+
+  async kill(): Promise<void> {
+    await this.#worker.terminate();
+    clearInterval(this.#poll);
+  }
+}
+
+const page = (fill: number): Uint8Array => new Uint8Array(4072).fill(fill);
+
+describe('metadata store', () => {
+  test('an empty folder loads as nothing', async () => {
+    const store = new Fixture();
+    expect(await store.load()).toEqual({ pool: null, objects: [] });
+    expect(await store.readPage(7)).toBeNull();
+    await store.close();
+  });
+
+  test('a committed transaction is read back, also by the next process', async () => {
+    const first = new Fixture();
+    await first.load();
+    await first.commit([
+      { table: 'pool', key: 0, value: Uint8Array.of(1, 2, 3) },
+      { table: 'objects', key: 2, value: Uint8Array.of(22) },
+      { table: 'objects', key: 1, value: new Uint8Array() },
+      { table: 'pages', key: 0, value: page(5) },
+      { table: 'pages', key: 4_000_000_000, value: page(6) },
+    ]);
+    await first.commit([
+      { table: 'pages', key: 0, value: null },
+      { table: 'pages', key: 12, value: null },
+    ]);
+    await first.kill();
+
+    const second = new Fixture();
+    const { pool, objects } = await second.load();
+    expect(pool).toEqual(Uint8Array.of(1, 2, 3));
+    expect(objects).toEqual([
+      { key: 1, value: new Uint8Array() },
+      { key: 2, value: Uint8Array.of(22) },
+    ]);
+    expect(await second.readPage(0)).toBeNull();
+    expect(await second.readPage(4_000_000_000)).toEqual(page(6));
+    await second.close();
+  });
+
+  test('values that are views of a large memory are committed without it, and stay usable', async () => {
+    const memory = new Uint8Array(1 << 20).fill(9);
+    const store = new Fixture();
+    await store.load();
+    await store.commit([{ table: 'pages', key: 1, value: memory.subarray(4096, 4096 + 4072) }]);
+    expect(memory.length).toBe(1 << 20);
+    expect(await store.readPage(1)).toEqual(page(9));
+    await store.close();
+  });
+
+  test('a thousand pages in one transaction', async () => {
+    const store = new Fixture();
+    await store.load();
+    await store.commit(Array.from({ length: 1024 }, (_, key) => ({ table: 'pages' as const, key, value: page(key & 255) })));
+    expect(await store.readPage(1023)).toEqual(page(255));
+    await store.close();
+  });
+
+  test('a truncated file is an error of load, not a crash', async () => {
+    const first = new Fixture();
+    await first.load();
+    await first.commit(Array.from({ length: 64 }, (_, key) => ({ table: 'pages' as const, key, value: page(1) })));
+    await first.close();
+    const file = path.join(folder, 'data.mdb');
+    fs.truncateSync(file, fs.statSync(file).size - 65536);
+
+    const second = new Fixture();
+    await expect(second.load()).rejects.toMatchObject({ message: expect.stringContaining('truncated') });
+    await second.kill();
+  });
+
+  test('a foreign file is an error of load', async () => {
+    fs.writeFileSync(path.join(folder, 'data.mdb'), Buffer.alloc(32768, 3));
+    const store = new Fixture();
+    await expect(store.load()).rejects.toMatchObject({ message: expect.stringContaining('not a metadata file') });
+    await store.kill();
+  });
+});
