@@ -243,6 +243,14 @@ const commands = {
       { name: 'resume', value: 'COMMAND', help: 'told to whoever is refused: what undoes the attempt' },
     ],
   },
+  'await-snapshot-kinds': {
+    kind: 'operator',
+    help: 'Wait until the cluster serves VolumeSnapshotClasses; run by helm install, which brings their CRD.',
+    flags: [
+      kubernetes('ask the cluster that this pod runs in, or the one of --kubeconfig'),
+      { name: 'kubeconfig', value: 'PATH', help: 'instead of the pod that this runs in' },
+    ],
+  },
 } satisfies Record<string, Command>;
 
 export type CommandName = keyof typeof commands;

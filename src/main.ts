@@ -40,6 +40,10 @@ async function run(config: Config): Promise<void> {
       const { runUninstallCheck } = await import('./roles/uninstall-check.ts');
       return runUninstallCheck(config);
     }
+    case 'await-snapshot-kinds': {
+      const { awaitSnapshotKinds } = await import('./roles/snapshot-kinds.ts');
+      return awaitSnapshotKinds(config);
+    }
     default: {
       if (command === 'check' && config.flags.has('pool')) {
         const { runOfflineCheck } = await import('./operator/offline-check.ts');

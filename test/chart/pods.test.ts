@@ -8,7 +8,7 @@ import { containersOf, workload, workloadsOf } from './containers.ts';
 /** Programs that the kernel lets do their work only so; see the comments in the templates. */
 const PRIVILEGED = ['node', 'store'];
 /** Programs that only answer others, or end by themselves. */
-const WITHOUT_PROBES = ['keeper', 'uninstall-check'];
+const WITHOUT_PROBES = ['await-snapshot-kinds', 'keeper', 'uninstall-check'];
 
 describeIf(hasHelm())("the chart's pods", () => {
   const renderings = new Map<string, readonly Manifest[]>();
@@ -117,7 +117,7 @@ describeIf(hasHelm())("the chart's pods", () => {
   test('the program understands every flag that it is given', () => {
     const own = containersOf(all()).filter(({ container }) => container.command?.[0] === '/usr/local/bin/chunkstore');
     expect(new Set(own.map(({ container }) => container.args?.[0]))).toEqual(
-      new Set(['controller', 'node', 'store', 'keeper', 'uninstall-check']),
+      new Set(['controller', 'node', 'store', 'keeper', 'uninstall-check', 'await-snapshot-kinds']),
     );
     for (const { container } of own) {
       expect(Object.keys(COMMANDS)).toContain(container.args?.[0]);
