@@ -3,7 +3,7 @@
  * small. Status 0: done; 1: it failed, one line on standard error says why; 2: wrong words or flags.
  */
 import { parseCommandLine, UsageError, type Config } from './config.ts';
-import type { RoleProcessControl, RunningRole } from './roles/lifecycle.ts';
+import type { RoleProcessControl, RunningRole } from './roles/process/lifecycle.ts';
 import { createLogger, type Logger } from './util/log.ts';
 import { StoreError } from './util/errors.ts';
 
@@ -28,7 +28,7 @@ async function run(config: Config): Promise<void> {
     case 'node':
     case 'store':
     case 'keeper': {
-      const { runRole } = await import('./roles/lifecycle.ts');
+      const { runRole } = await import('./roles/process/lifecycle.ts');
       const servesIo = command === 'store' || command === 'keeper';
       return runRole({ name: command, log, servesIo, start: async (control) => (await roleOf(command))(config, log, control) });
     }

@@ -10,7 +10,7 @@ import { SystemError } from './system-error.ts';
  *
  * Node starts threads before any JavaScript runs, so a process cannot mark itself as it is. The mark is inherited over
  * fork and exec: either a parent marks its own main thread, spawns, and takes the mark away again, or the process marks
- * itself and then starts its program once more (src/roles/io-flusher.ts).
+ * itself and then starts its program once more (src/roles/process/io-flusher.ts).
  */
 export function setIoFlusher(options: { readonly enabled: boolean }): SystemError | null {
   const result = rawSystemCall(systemCallNumber('prctl'), setIoFlusherOption, options.enabled ? 1 : 0, 0, 0, 0, 0);

@@ -7,7 +7,7 @@ import { EventEmitter, once } from 'node:events';
 import { assert } from '../util/assert.ts';
 import { StoreError } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
-import { PARENT_VARIABLE, type RoleCommand, type RoleReport } from '../roles/lifecycle.ts';
+import { PARENT_VARIABLE, type RoleCommand, type RoleReport } from '../roles/process/lifecycle.ts';
 
 export interface RoleProcessOptions {
   readonly name: string;

@@ -32,9 +32,9 @@ import type { Logger } from '../util/log.ts';
 import { createMetrics, type Metrics } from '../util/metrics.ts';
 import { poolTlsName } from '../util/tls-identity.ts';
 import { VERSION } from '../version.ts';
-import { checkCsiServer } from './csi-health.ts';
-import { startHttpIfAsked } from './http.ts';
-import type { RunningRole } from './lifecycle.ts';
+import { checkCsiServer } from './process/csi-health.ts';
+import { startHttpIfAsked } from './process/http.ts';
+import type { RunningRole } from './process/lifecycle.ts';
 
 const STOP_LIMIT_MS = 15_000;
 /** A part of what a probe waits. */

@@ -17,8 +17,8 @@ import type { Logger } from '../util/log.ts';
 import type { CallObserver } from '../util/metrics.ts';
 import { CONTROLLER_TLS_NAME } from '../util/tls-identity.ts';
 import { VERSION } from '../version.ts';
-import { parseListenAddress } from './http.ts';
-import { closeServer } from './listen.ts';
+import { parseListenAddress } from './process/http.ts';
+import { closeServer } from './process/listen.ts';
 
 /** The calls under way are over by then: what is left is answers on their way. */
 const SERVER_CLOSE_LIMIT_MS = 1_000;

@@ -9,7 +9,7 @@ import { UsageError, type Config } from '../config.ts';
 import { StaticStoreDirectory, type StoreAddress } from '../store/wire/directory.ts';
 import type { Logger } from '../util/log.ts';
 import { VERSION } from '../version.ts';
-import type { RunningRole } from './lifecycle.ts';
+import type { RunningRole } from './process/lifecycle.ts';
 
 const STOP_LIMIT_MS = 15_000;
 

@@ -10,7 +10,7 @@ import type { Config } from '../config.ts';
 import { StoreError } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
 import { wait } from '../util/wait.ts';
-import type { RunningRole } from './lifecycle.ts';
+import type { RunningRole } from './process/lifecycle.ts';
 
 const POLL_MS = 50;
 /**

@@ -2,25 +2,25 @@
 import path from 'node:path';
 import { KeeperClient } from '../block/keeper-client.ts';
 import { socketPathOf, type Config, type Flags } from '../config.ts';
-import { HAND_OVER_TIMEOUT_MS, HAND_OVER_VERSION } from '../store/succession/hand-over.ts';
-import { StoreClient } from '../store/wire/client.ts';
 import type { PoolPhase } from '../k8s/pools/status.ts';
-import type { AskAnswer } from '../store/succession/claim.ts';
-import { PoolLock } from '../store/pool/lock.ts';
-import { createStoreServer, type HandOverHandler } from '../store/wire/server.ts';
-import { findPool, prepareStore, type RunningStore, type StoreOptions } from '../store/store.ts';
 import { tellStoreMetrics } from '../store/metrics.ts';
+import { PoolLock } from '../store/pool/lock.ts';
+import { findPool, prepareStore, type RunningStore, type StoreOptions } from '../store/store.ts';
+import type { AskAnswer } from '../store/succession/claim.ts';
+import { HAND_OVER_TIMEOUT_MS, HAND_OVER_VERSION } from '../store/succession/hand-over.ts';
 import { SuccessionFile } from '../store/succession/succession.ts';
+import { StoreClient } from '../store/wire/client.ts';
+import { createStoreServer, type HandOverHandler } from '../store/wire/server.ts';
 import { StoreError } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
 import { createMetrics, type CallObserver } from '../util/metrics.ts';
 import { topologyValue } from '../util/topology.ts';
-import { ClusterStore } from './cluster-store.ts';
-import { startHttpIfAsked } from './http.ts';
-import { fail, type RunningRole } from './lifecycle.ts';
-import { checkSocketPath, closeServer, listenOnSocket } from './listen.ts';
 import { VERSION } from '../version.ts';
+import { ClusterStore } from './cluster-store.ts';
 import { poolSettings } from './pool-settings.ts';
+import { startHttpIfAsked } from './process/http.ts';
+import { fail, type RunningRole } from './process/lifecycle.ts';
+import { checkSocketPath, closeServer, listenOnSocket } from './process/listen.ts';
 import { STORE_STOP_LIMIT_MS, StoreLife, type Serving, type StoreState } from './store-life.ts';
 
 /** The calls under way are over by then: what is left is answers on their way. */

@@ -15,7 +15,7 @@ import {
 } from '@grpc/grpc-js';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { Proxy, type Backend } from '../../src/local/proxy.ts';
-import { listenOnSocket } from '../../src/roles/listen.ts';
+import { listenOnSocket } from '../../src/roles/process/listen.ts';
 import { StoreError } from '../../src/util/errors.ts';
 
 const same = (bytes: Buffer): Buffer => bytes;

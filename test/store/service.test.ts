@@ -4,7 +4,7 @@ import os from 'node:os';
 import path from 'node:path';
 import type { Server } from '@grpc/grpc-js';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { listenOnSocket } from '../../src/roles/listen.ts';
+import { listenOnSocket } from '../../src/roles/process/listen.ts';
 import { Attachments } from '../../src/store/attachments.ts';
 import { StoreClient } from '../../src/store/wire/client.ts';
 import { StaticStoreDirectory } from '../../src/store/wire/directory.ts';

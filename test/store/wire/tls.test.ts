@@ -4,7 +4,7 @@ import net from 'node:net';
 import tls from 'node:tls';
 import type { Server } from '@grpc/grpc-js';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { closeServer } from '../../../src/roles/listen.ts';
+import { closeServer } from '../../../src/roles/process/listen.ts';
 import { StoreClient } from '../../../src/store/wire/client.ts';
 import type { StoreCalls } from '../../../src/store/wire/messages.ts';
 import { createControllerServer, type StoreHandlers } from '../../../src/store/wire/server.ts';

@@ -4,9 +4,9 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
-import { eventually } from '../support/eventually.ts';
+import { eventually } from '../../support/eventually.ts';
 
-const SOURCE = path.join(import.meta.dirname, '../../src');
+const SOURCE = path.join(import.meta.dirname, '../../../src');
 const PARENT = 'CHUNKSTORE_PARENT_PID';
 
 let folder: string;
@@ -22,7 +22,7 @@ function startRole(body: string, options: { readonly parent: boolean }): ChildPr
     program,
     `import fs from 'node:fs';
      import { once } from 'node:events';
-     import { runRole } from '${SOURCE}/roles/lifecycle.ts';
+     import { runRole } from '${SOURCE}/roles/process/lifecycle.ts';
      import { createLogger } from '${SOURCE}/util/log.ts';
      const file = '${folder}/file';
      const log = createLogger({ role: 'test', level: 'info' });

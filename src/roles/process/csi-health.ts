@@ -1,6 +1,6 @@
 /** Whether a CSI server answers, seen from outside: over a new connection to its socket, as any caller would come. */
 import { Client, credentials, Metadata } from '@grpc/grpc-js';
-import { StoreError } from '../util/errors.ts';
+import { StoreError } from '../../util/errors.ts';
 
 const METHOD = '/csi.v1.Identity/GetPluginInfo';
 /** Its request has no fields, and of its answer only that it came is of interest. */

@@ -7,7 +7,7 @@ import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { ServerCredentials, type Server } from '@grpc/grpc-js';
-import { StoreError } from '../util/errors.ts';
+import { StoreError } from '../../util/errors.ts';
 
 /** sockaddr_un holds 108 bytes with the zero at its end. */
 const LONGEST_SOCKET_PATH_BYTES = 107;

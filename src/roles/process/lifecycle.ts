@@ -5,10 +5,10 @@
  * whole process group (a terminal's Ctrl-C, systemd) must not take the store away from mounted volumes. When the parent
  * dies, the role ends too: it sees its channel close, and the kernel sends it a SIGTERM besides.
  */
-import { endWithParent } from '../linux/process.ts';
+import { endWithParent } from '../../linux/process.ts';
+import { StoreError } from '../../util/errors.ts';
+import type { Logger } from '../../util/log.ts';
 import { markAsServingIo } from './io-flusher.ts';
-import { StoreError } from '../util/errors.ts';
-import type { Logger } from '../util/log.ts';
 
 /** Parent to role. */
 export type RoleCommand = { readonly kind: 'stop' } | { readonly kind: 'drain' };

@@ -7,10 +7,10 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { once } from 'node:events';
 import { isIP } from 'node:net';
-import { UsageError } from '../config.ts';
-import { StoreError } from '../util/errors.ts';
-import type { Logger } from '../util/log.ts';
-import { withinTime } from '../util/time-limit.ts';
+import { UsageError } from '../../config.ts';
+import { StoreError } from '../../util/errors.ts';
+import type { Logger } from '../../util/log.ts';
+import { withinTime } from '../../util/time-limit.ts';
 
 /** Resolves when all is well; a StoreError's message is told to whoever asked. */
 export type HealthCheck = () => Promise<unknown>;

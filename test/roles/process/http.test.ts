@@ -1,8 +1,8 @@
 import net from 'node:net';
 import { afterEach, describe, expect, test } from '@jest/globals';
-import { parseListenAddress, startHttp, type HttpOptions, type RunningHttp } from '../../src/roles/http.ts';
-import { StoreError } from '../../src/util/errors.ts';
-import { silentLogger } from '../../src/util/log.ts';
+import { parseListenAddress, startHttp, type HttpOptions, type RunningHttp } from '../../../src/roles/process/http.ts';
+import { StoreError } from '../../../src/util/errors.ts';
+import { silentLogger } from '../../../src/util/log.ts';
 
 let server: RunningHttp | null = null;
 afterEach(async () => {

@@ -1,7 +1,7 @@
 import { expect, test } from '@jest/globals';
-import { SystemError } from '../../src/linux/system-error.ts';
-import { markAsServingIo, type MarkableProcess } from '../../src/roles/io-flusher.ts';
-import type { Logger } from '../../src/util/log.ts';
+import { SystemError } from '../../../src/linux/system-error.ts';
+import { markAsServingIo, type MarkableProcess } from '../../../src/roles/process/io-flusher.ts';
+import type { Logger } from '../../../src/util/log.ts';
 
 class StartedAgain extends Error {}
 

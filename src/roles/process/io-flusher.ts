@@ -3,9 +3,9 @@
  * container, or under a service manager. The mark must be there before Node's threads are, so the process marks its main
  * thread and starts its program once more in its own place: same process id, same arguments.
  */
-import { isIoFlusher, setIoFlusher } from '../linux/process.ts';
-import type { SystemError } from '../linux/system-error.ts';
-import type { Logger } from '../util/log.ts';
+import { isIoFlusher, setIoFlusher } from '../../linux/process.ts';
+import type { SystemError } from '../../linux/system-error.ts';
+import type { Logger } from '../../util/log.ts';
 
 /** This process, as far as it matters here. */
 export interface MarkableProcess {
