@@ -209,12 +209,12 @@ export class Driver {
     return devices.map(({ fileName }) => fileName).filter((name) => pools.some((pool) => name.startsWith(`${pool}.`)));
   }
 
-  /** Installs it or brings it to these values: helm's `--set` words over the values of all tests. */
+  /** Installs it or brings it to these values, as README says: helm's `--set` words over the values of all tests. */
   async install(...set: readonly string[]): Promise<RunResult> {
     const { chart, values, release, driverImage } = this.#settings;
     const image = [`--set=image.repository=${driverImage.repository}`, `--set-string=image.tag=${driverImage.tag}`];
     const files = values.map((file) => `--values=${file}`);
-    const words = ['upgrade', '--install', release, chart, `--namespace=${this.namespace}`, '--create-namespace', '--wait', '--timeout=4m'];
+    const words = ['upgrade', '--install', release, chart, `--namespace=${this.namespace}`, '--create-namespace', '--timeout=4m'];
     return this.#kube.helm([...words, ...files, ...image, ...set.map((word) => `--set=${word}`)], { timeoutMs: helmLimitMs });
   }
 
