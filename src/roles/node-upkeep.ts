@@ -63,7 +63,9 @@ export class NodeUpkeep {
     const remaining = await options.notes.undo();
     for (const [volume, reason] of remaining) options.log.warn({ volume, reason }, 'left frozen by a predecessor; tried again');
     const upkeep = new NodeUpkeep(options);
-    await Promise.race([upkeep.#sweptOnce.promise, delay(FIRST_SWEEP_LIMIT_MS)]);
+    const waiting = new AbortController();
+    await Promise.race([upkeep.#sweptOnce.promise, delay(FIRST_SWEEP_LIMIT_MS, null, { signal: waiting.signal }).catch(() => {})]);
+    waiting.abort();
     return upkeep;
   }
 
