@@ -25,6 +25,8 @@ describeOnCluster('a full pool', {}, ({ driver, inSpace, kube, timings }) => {
         volumeMode: 'Block',
         storageClass: atOnce,
       });
+      // The scheduler may miss the binding of a claim that is bound while it looks at the pod.
+      await space.claimBound('large');
       await space.pod({ name: 'filler', node, devices: { '/dev/large': 'large' } });
       // Into the reserve, but not to the last byte: those writes would wait for room, and the pod for them.
       const writtenBytes = String(freeBytes - reserveBytes / 2);

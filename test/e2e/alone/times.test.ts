@@ -18,6 +18,8 @@ describeOnCluster('a claim, a snapshot and a clone, one at a time', {}, ({ drive
       const storageClassName = `${space.name}-immediate`;
       await space.apply(storageClass({ name: storageClassName, fields: { volumeBindingMode: 'Immediate' } }));
       await space.claim({ name: 'data', storageClass: storageClassName });
+      // The scheduler may miss the binding of a claim that is bound while it looks at the pod, and not look again for minutes.
+      await space.claimBound('data');
       await space.pod({ name: 'user', mounts: { '/data': 'data' } });
       await space.write('user', { path: '/data/known', seed: 'times', sizeBytes: 16 * mebibyte });
 
