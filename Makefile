@@ -55,6 +55,15 @@ bench: build ## measure snapshots, and random I/O beside a plain loop device (as
 	@sh test/setup/debian-packages.sh
 	@node test/bench/bench.ts $(BENCH)
 
+# One campaign alone, as the line of a failure says: make torture SECONDS=1 CAMPAIGN=walks SEED=18.
+SECONDS ?= 600
+SEED ?=
+CAMPAIGN ?=
+
+.PHONY: torture
+torture: build tools ## look for damage for SECONDS=600 from SEED=…, or by one CAMPAIGN=… alone (as root)
+	@node test/torture/torture.ts --seconds "$(SECONDS)" --seed "$(SEED)" --campaign "$(CAMPAIGN)"
+
 .PHONY: clean
 clean: ## remove what was built and installed here
 	rm -rf dist .tools node_modules
