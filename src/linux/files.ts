@@ -73,6 +73,11 @@ export async function allocate(
   await systemCallAsync('fallocate', parameters, { purpose: 'allocate space', timeoutMs: options.timeoutMs, descriptors: [descriptor] });
 }
 
+/** `allocate` with `preallocate`, on a thread that may wait for the disk. */
+export function preallocateBlocking(descriptor: number, options: { readonly offsetBytes: number; readonly lengthBytes: number }): void {
+  systemCall('fallocate', descriptor, Allocation.preallocate, options.offsetBytes, options.lengthBytes);
+}
+
 /**
  * Takes the exclusive flock of an open file and says whether it got it. The lock belongs to the open file, so copies of
  * the descriptor and I/O in flight on it hold it too; the kernel releases it with the last of them.

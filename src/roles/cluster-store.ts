@@ -7,8 +7,10 @@ import type { Flags } from '../config.ts';
 import type { RenewedIdentity } from '../k8s/certificates/renewed-identity.ts';
 import { createStoreIdentity } from '../k8s/certificates/store-identity.ts';
 import { createKubernetesClient, type KubernetesClient } from '../k8s/client/client.ts';
+import { EventRecorder } from '../k8s/events.ts';
 import { PoolPublisher } from '../k8s/pools/publisher.ts';
 import type { PoolPhase, PoolProblem } from '../k8s/pools/status.ts';
+import { DRIVER_NAME } from '../k8s/resources.ts';
 import { createControllerServer } from '../store/wire/server.ts';
 import type { RunningStore } from '../store/store.ts';
 import { listenWithTls } from '../store/wire/tls-listener.ts';
@@ -22,6 +24,7 @@ import { closeServer } from './process/listen.ts';
 
 /** The calls under way are over by then: what is left is answers on their way. */
 const SERVER_CLOSE_LIMIT_MS = 1_000;
+const EVENTS_LIMIT_MS = 1_000;
 
 export interface ClusterStoreOptions {
   readonly flags: Flags;
@@ -34,11 +37,13 @@ export class ClusterStore {
   readonly #options: ClusterStoreOptions;
   readonly #api: KubernetesClient;
   readonly #identity: RenewedIdentity;
+  readonly #events: EventRecorder;
 
   private constructor(options: ClusterStoreOptions, api: KubernetesClient) {
     const { flags, poolId, log } = options;
     this.#options = options;
     this.#api = api;
+    this.#events = new EventRecorder({ api, controller: DRIVER_NAME, instance: flags.text('node'), clock: systemClock, logger: log });
     const [namespace, release] = [flags.text('namespace'), flags.text('release')];
     // Asked for at once, so that it is there when the pool is.
     this.#identity = createStoreIdentity({ api, namespace, release, poolId, clock: systemClock, log });
@@ -78,6 +83,7 @@ export class ClusterStore {
       node: flags.text('node'),
       version: VERSION,
       clock: systemClock,
+      record: this.#events.record,
       log,
     });
     return {
@@ -91,6 +97,7 @@ export class ClusterStore {
 
   async stop(): Promise<void> {
     await this.#identity.stop();
+    await this.#events.stop({ timeoutMs: EVENTS_LIMIT_MS });
     this.#api.close();
   }
 }
@@ -99,6 +106,12 @@ function problemsOf(store: RunningStore, certificate: string | null): readonly P
   const failure = store.failure();
   const problems: PoolProblem[] = [];
   if (failure !== null) problems.push({ reason: 'DiskFailed', message: `the pool can only be read: ${failure}` });
+  const metadata = store.metadataProblem();
+  if (metadata !== null) {
+    const message = `nothing new is made, because the metadata have no room to grow: ${metadata}. Make room in that file system`;
+    problems.push({ reason: 'MetadataFull', message });
+  }
+  if (store.growthProblem !== null) problems.push({ reason: 'CannotGrow', message: store.growthProblem });
   if (!store.keeperReady) {
     const message = 'no keeper has the descriptors of the volumes: should the store die now, their I/O fails. Look at the keeper pod';
     problems.push({ reason: 'KeeperAway', message });

@@ -54,6 +54,7 @@ export async function startStore(config: Config, log: Logger): Promise<RunningRo
         poolId,
         engine: store.engine,
         statistics: store.engine,
+        metadata: store.engine,
         service: store.calls,
         recovered: store.recovered,
         log,

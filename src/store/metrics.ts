@@ -6,7 +6,7 @@ import { Counter, Gauge, type Metric } from 'prom-client';
 import { LATENCY_BOUNDS_SECONDS, OPERATION_NAMES } from '../block/statistics.ts';
 import type { Logger } from '../util/log.ts';
 import type { Metrics } from '../util/metrics.ts';
-import type { DataStatistics, DeviceStatistics, EngineControl } from './data-thread/control.ts';
+import type { DataStatistics, DeviceStatistics, EngineControl, MetadataWatch } from './data-thread/control.ts';
 import { wireId } from './wire/ids.ts';
 import type { SnapshotMessage, UsageMessage, VolumeMessage } from './wire/messages.ts';
 
@@ -15,9 +15,10 @@ export interface StoreMetricsOptions {
   readonly poolId: string;
   readonly engine: EngineControl;
   readonly statistics: DataStatistics;
+  readonly metadata: MetadataWatch;
   /** The pool's provisioning limit in bytes, for its present size. */
   readonly service: {
-    getPool(): Promise<{ readonly provisionLimitBytes: number }>;
+    getPool(): Promise<{ readonly provisionLimitBytes: number; readonly reserveBytes: number }>;
     listVolumes(): Promise<{ readonly volumes: readonly VolumeMessage[] }>;
     listSnapshots(): Promise<{ readonly snapshots: readonly SnapshotMessage[] }>;
     listUsage(): Promise<{ readonly usages: readonly UsageMessage[] }>;
@@ -54,6 +55,7 @@ class Figures {
   readonly #names: string[] = [];
   readonly #pool: Readonly<Record<PoolFigure, Gauge>>;
   readonly #engine: Readonly<Record<EngineFigure, Gauge>>;
+  readonly #metadata: Readonly<Record<MetadataFigure, Gauge>>;
   readonly #checkpoints: Counter;
   readonly #syncs: Counter;
   readonly #volumeSize: Gauge;
@@ -72,6 +74,7 @@ class Figures {
     this.#registers = [options.metrics.registry];
     this.#pool = this.#gauges('chunkstore_pool_', POOL_FIGURES);
     this.#engine = this.#gauges('chunkstore_', ENGINE_FIGURES);
+    this.#metadata = this.#gauges('chunkstore_metadata_', METADATA_FIGURES);
     this.#checkpoints = this.#counter('chunkstore_checkpoints_total', 'Checkpoints that became durable.');
     this.#syncs = this.#counter('chunkstore_syncs_total', "Syncs of the pool's data and record log.");
     this.#volumeSize = this.#gauge('chunkstore_volume_size_bytes', 'Size of a volume or snapshot.', OBJECT_LABELS);
@@ -100,16 +103,18 @@ class Figures {
   }
 
   async refresh(): Promise<void> {
-    const { engine, service, statistics } = this.#options;
-    const [pool, { provisionLimitBytes }, busy, devices, { volumes }, { snapshots }] = await Promise.all([
+    const { engine, service, statistics, metadata } = this.#options;
+    const [pool, { provisionLimitBytes, reserveBytes }, busy, devices, { volumes }, { snapshots }, space] = await Promise.all([
       engine.call({ kind: 'pool' }),
       service.getPool(),
       engine.call({ kind: 'statistics' }),
       statistics.statistics(),
       service.listVolumes(),
       service.listSnapshots(),
+      metadata.metadataSpace({ fresh: false }),
     ]);
-    const figures = { ...pool, provisionLimitBytes, counted: pool.counted ? 1 : 0 };
+    for (const [name, gauge] of entries(this.#metadata)) gauge.set(space[name]);
+    const figures = { ...pool, provisionLimitBytes, reserveBytes, counted: pool.counted ? 1 : 0 };
     for (const [name, gauge] of entries(this.#pool)) gauge.set(figures[name]);
     const engineFigures = { ...busy, checkpointedAtSeconds: busy.checkpointedAtMs / 1_000 };
     for (const [name, gauge] of entries(this.#engine)) gauge.set(engineFigures[name]);
@@ -190,6 +195,7 @@ const POOL_FIGURES = {
   sizeBytes: ['size_bytes', 'What the pool can hold.'],
   usedBytes: ['used_bytes', 'Chunks referred to; an upper bound until counted is 1.'],
   freeBytes: ['free_bytes', 'What writes can still take.'],
+  reserveBytes: ['reserve_bytes', 'When less is free, nothing new is made.'],
   provisionedBytes: ['provisioned_bytes', 'Sum of the sizes of all volumes.'],
   provisionLimitBytes: ['provision_limit_bytes', 'How large that sum may become.'],
   volumes: ['volumes', 'Volumes in the pool.'],
@@ -200,6 +206,13 @@ const POOL_FIGURES = {
   durableSequence: ['durable_sequence', 'The last of them that a power cut leaves.'],
 } as const;
 type PoolFigure = keyof typeof POOL_FIGURES;
+
+const METADATA_FIGURES = {
+  usedBytes: ['used_bytes', "How much of the metadata's file is used or was once."],
+  reservedBytes: ['reserved_bytes', 'How much its file system has reserved for it; more is reserved in time.'],
+  hostFreeBytes: ['host_free_bytes', 'What that file system has beside it.'],
+} as const;
+type MetadataFigure = keyof typeof METADATA_FIGURES;
 
 const ENGINE_FIGURES = {
   ringUsedBytes: ['ring_used_bytes', 'Records in shared memory since the last checkpoint.'],

@@ -12,7 +12,7 @@ import { BusyLocks, Turns } from '../util/busy-locks.ts';
 import { StoreError } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
 import type { Attachments } from './attachments.ts';
-import type { EngineControl } from './data-thread/control.ts';
+import type { EngineControl, MetadataWatch } from './data-thread/control.ts';
 import { snapshotMessage, volumeMessage } from './object-messages.ts';
 import type { Fence } from './pool/fence.ts';
 import { objectIdIn, parseWireId, wireId } from './wire/ids.ts';
@@ -21,6 +21,7 @@ import type { NodeSessions } from './wire/node-sessions.ts';
 
 export interface StoreServiceOptions {
   readonly engine: EngineControl;
+  readonly metadata: MetadataWatch;
   readonly attachments: Attachments;
   readonly nodes: NodeSessions;
   readonly fence: Fence;
@@ -323,8 +324,13 @@ export class StoreService {
     return object;
   }
 
-  /** After a snapshot the first write to each chunk needs a slot: what is made in a full pool would stop its own source. */
+  /** After a snapshot the first write to each chunk needs a slot: what is made in a full pool would stop its own source. So
+   * would metadata that cannot grow, and worse: a checkpoint that fails ends all writes. */
   async #refuseWhenFull(): Promise<void> {
+    const { problem } = await this.#options.metadata.metadataSpace({ fresh: true });
+    if (problem !== null) {
+      throw new StoreError('no-space', `the metadata of the pool have no room to grow: ${problem}. Make room in that file system`);
+    }
     const pool = await this.#engine.call({ kind: 'pool' });
     const reserveBytes = reserveBytesOf(pool);
     if (!pool.counted || pool.freeBytes >= reserveBytes) return;

@@ -15,7 +15,7 @@ import { StoreError } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
 import { Attachments, type DescriptorKeeper } from './attachments.ts';
 import { DataThreadClient } from './data-thread/client.ts';
-import type { DataStatistics, EngineControl } from './data-thread/control.ts';
+import type { DataStatistics, EngineControl, MetadataWatch } from './data-thread/control.ts';
 import { memoryLayout } from './data-thread/memory-layout.ts';
 import { findOrCreatePool } from './pool/creation.ts';
 import { PoolFence } from './pool/fence.ts';
@@ -84,7 +84,7 @@ export interface RunningStore {
   readonly calls: StoreService;
   readonly admission: Admission;
   readonly nodes: NodeSessions;
-  readonly engine: EngineControl & DataStatistics;
+  readonly engine: EngineControl & DataStatistics & MetadataWatch;
   readonly recovered: { readonly answered: number; readonly submitted: number };
   /** A keeper has everything that this process has. */
   readonly keeperReady: boolean;
@@ -92,6 +92,10 @@ export interface RunningStore {
   keeperKeys(): readonly string[];
   /** Why the pool can only be read; null while its disk works. */
   failure(): string | null;
+  /** Why the pool is smaller than it was asked to be; null: it is not. */
+  readonly growthProblem: string | null;
+  /** Why the metadata cannot have the room that they should have, as of the last look; null: they have it. */
+  metadataProblem(): string | null;
   /** The pool as getPool tells it, and how many volumes and snapshots have an open block device. */
   look(): Promise<PoolMessage & { readonly attached: number }>;
   /** Resolves when the data thread answers. */
@@ -179,6 +183,7 @@ class Preparation implements PreparedStore {
     let attachments: Attachments | null = null;
     try {
       const pool = await openLockedPool(poolLock, opening(options));
+      if (pool.growthProblem !== null) options.log.error({ pool: poolId, reason: pool.growthProblem }, 'the pool could not grow');
       const memory = await this.#takeMemory(keeperKeys);
       memoryDescriptor = memory.descriptor;
       if (memory.other) {
@@ -248,6 +253,8 @@ class OpenStore implements RunningStore {
   readonly #parts: OpenParts;
   readonly #service: StoreService;
   #stopped: Promise<void> | null = null;
+  #metadataProblem: string | null = null;
+  #looksAtMetadata = false;
 
   constructor(parts: OpenParts) {
     const { options, pool, data, attachments } = parts;
@@ -260,6 +267,7 @@ class OpenStore implements RunningStore {
     const { nodes, fence } = this;
     this.#service = new StoreService({
       engine: data,
+      metadata: data,
       attachments,
       nodes,
       fence,
@@ -276,7 +284,7 @@ class OpenStore implements RunningStore {
     return this.#parts.pool.id;
   }
 
-  get engine(): EngineControl & DataStatistics {
+  get engine(): EngineControl & DataStatistics & MetadataWatch {
     return this.#parts.data;
   }
 
@@ -296,8 +304,33 @@ class OpenStore implements RunningStore {
     return this.#parts.failure.reason;
   }
 
+  get growthProblem(): string | null {
+    return this.#parts.pool.growthProblem;
+  }
+
+  metadataProblem(): string | null {
+    return this.#metadataProblem;
+  }
+
   async look(): Promise<PoolMessage & { readonly attached: number }> {
+    this.#lookAtMetadata();
     return { ...(await this.#service.getPool()), attached: (await this.#parts.attachments.attached()).size };
+  }
+
+  /** Nobody waits for it: the metadata thread may be in a long commit. */
+  #lookAtMetadata(): void {
+    if (this.#looksAtMetadata) return;
+    this.#looksAtMetadata = true;
+    void this.#parts.data
+      .metadataSpace({ fresh: true })
+      .then(({ problem }) => this.#tellOfMetadata(problem))
+      .catch((error: unknown) => this.#parts.options.log.debug({ err: error }, 'the room of the metadata is not known'))
+      .finally(() => (this.#looksAtMetadata = false));
+  }
+
+  #tellOfMetadata(problem: string | null): void {
+    if (problem !== null && this.#metadataProblem === null) this.#parts.options.log.error({ reason: problem }, 'the metadata cannot grow');
+    this.#metadataProblem = problem;
   }
 
   async ping(): Promise<void> {

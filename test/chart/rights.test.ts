@@ -78,7 +78,7 @@ describeIf(hasHelm())("the chart's rights", () => {
     ]);
   });
 
-  test('a store makes pools, tells of them and asks for certificates, and no more', () => {
+  test('a store makes pools, tells of them, also by events, and asks for certificates, and no more', () => {
     const changes = role('ClusterRole', 'chunkstore-store').map(({ resources, verbs }) => [
       resources.join(),
       verbs.filter((verb) => !['get', 'list', 'watch'].includes(verb)).join(),
@@ -87,6 +87,7 @@ describeIf(hasHelm())("the chart's rights", () => {
       ['chunkstorepools', 'create'],
       ['chunkstorepools/status', 'update'],
       ['certificatesigningrequests', 'create'],
+      ['events', 'create,patch'],
     ]);
   });
 

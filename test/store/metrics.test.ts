@@ -70,8 +70,9 @@ function setUp(options: { metrics?: Metrics } = {}) {
     poolId,
     engine,
     statistics: { statistics: async () => ({ devices: [{ objectId, counts: counts.ofDevice(0) }], latency: counts.latency() }) },
+    metadata: { metadataSpace: async () => ({ usedBytes: 20, reservedBytes: 30, hostFreeBytes: 40, mapBytes: 50, problem: null }) },
     service: {
-      getPool: async () => ({ provisionLimitBytes: 10_000 }),
+      getPool: async () => ({ provisionLimitBytes: 10_000, reserveBytes: 15 }),
       listVolumes: async () => ({ volumes: [{ ...volume, attached: true }] }),
       listSnapshots: async () => ({ snapshots: [] }),
       listUsage: async () => ({ usages: [] }),
@@ -89,6 +90,8 @@ test('a scrape tells space, what the engine is busy with and the requests of eac
   const values = await scrape(metrics);
   expect(values.get('chunkstore_pool_used_bytes')).toBe(400);
   expect(values.get('chunkstore_pool_provision_limit_bytes')).toBe(10_000);
+  expect(values.get('chunkstore_pool_reserve_bytes')).toBe(15);
+  expect(values.get('chunkstore_metadata_reserved_bytes')).toBe(30);
   expect(values.get('chunkstore_pool_parked_writes')).toBe(3);
   expect(values.get('chunkstore_checkpoints_total')).toBe(7);
   expect(values.get('chunkstore_checkpoint_timestamp_seconds')).toBe(5);
@@ -128,7 +131,7 @@ test('a store that stands by tells nothing of its pool, and may do so again', as
   const { metrics, telling } = setUp();
   telling.stop();
   const values = await scrape(metrics);
-  expect([...values.keys()].filter((name) => /^chunkstore_(pool|volume|request|checkpoint|recovered)/.test(name))).toEqual([]);
+  expect([...values.keys()].filter((name) => /^chunkstore_(pool|metadata|volume|request|checkpoint|recovered)/.test(name))).toEqual([]);
   expect(() => setUp({ metrics })).not.toThrow();
 });
 

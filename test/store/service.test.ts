@@ -21,6 +21,7 @@ import { FakeEngine } from '../support/fake-engine.ts';
 
 const MIB = 1 << 20;
 const log = silentLogger();
+const ROOM = { usedBytes: MIB, reservedBytes: 16 * MIB, hostFreeBytes: 1 << 30, mapBytes: 2 ** 38 };
 
 class Store {
   readonly engine: FakeEngine;
@@ -30,6 +31,7 @@ class Store {
   readonly nodes = new NodeSessions({ log, limitMs: 300 });
   readonly attachments = new Attachments({ devices: this.devices, keeper: this.keeper, mounts: this.mounts, log });
   readonly fence: PoolFence;
+  metadataProblem: string | null = null;
   readonly target: string;
   readonly client: StoreClient;
   readonly server: Server;
@@ -41,6 +43,7 @@ class Store {
     const service = new StoreService({
       fence: this.fence,
       engine: this.engine,
+      metadata: { metadataSpace: () => Promise.resolve({ ...ROOM, problem: this.metadataProblem }) },
       attachments: this.attachments,
       nodes: this.nodes,
       poolId,
@@ -153,6 +156,23 @@ describe('volumes and snapshots over the wire', () => {
     await expect(store.client.resizeVolume(half.id, 1001 * MIB)).rejects.toMatchObject({ code: 'out-of-range' });
     expect(await store.client.resizeVolume(half.id, 1000 * MIB)).toMatchObject({ sizeBytes: 1000 * MIB });
     expect((await store.client.createVolume(volume('half', 500 * MIB))).existed).toBe(true);
+  });
+
+  test('nothing new is made when the metadata cannot grow, and everything else works', async () => {
+    const { id } = await created('data');
+    store.metadataProblem = 'no more than 16 bytes can be reserved for data.mdb';
+    const words = /the metadata of the pool have no room to grow: .* data\.mdb\. Make room/;
+    await expect(store.client.createVolume(volume('more'))).rejects.toMatchObject({
+      code: 'no-space',
+      message: expect.stringMatching(words),
+    });
+    await expect(store.client.createSnapshot({ name: 'cut', sourceVolumeId: id, attributes: {} })).rejects.toMatchObject({
+      code: 'no-space',
+    });
+    expect((await store.client.createVolume(volume('data'))).existed).toBe(true);
+    await store.client.deleteVolume(id);
+    store.metadataProblem = null;
+    await created('more');
   });
 
   test('nothing new is made from the last of a full pool, but what is there is still answered', async () => {

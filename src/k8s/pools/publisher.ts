@@ -15,6 +15,7 @@ import type { Logger } from '../../util/log.ts';
 import { Recurring } from '../../util/recurring.ts';
 import { withinTime } from '../../util/time-limit.ts';
 import type { Informer, KubernetesApi } from '../api.ts';
+import type { RecordedEvent } from '../events.ts';
 import { conditionOf } from '../conditions.ts';
 import { chunkStorePools, type ChunkStorePool } from '../resources.ts';
 import {
@@ -48,6 +49,8 @@ export interface PoolPublisherOptions {
   readonly node: string;
   readonly version: string;
   readonly clock: Clock;
+  /** Records an event. Never fails and never waits. */
+  readonly record: (event: RecordedEvent) => void;
   readonly log: Logger;
 }
 
@@ -183,7 +186,19 @@ export class PoolPublisher {
     if (contradicts) this.#contradictions++;
     const written = await api.replaceStatus(chunkStorePools, { ...object, status });
     this.#agreed = written.metadata.resourceVersion;
+    this.#tellOfFullness(object, written);
     return LOOK_MS;
+  }
+
+  /** Each step towards a full pool, and the way back, is an event too: whoever looks later sees when it was. */
+  #tellOfFullness(before: ChunkStorePool, after: ChunkStorePool): void {
+    const [former, present] = [conditionOf(before.status, 'Full'), conditionOf(after.status, 'Full')];
+    if (present === null || present.reason === former?.reason) return;
+    const isFull = present.status === 'True';
+    if (!isFull && (present.status !== 'False' || former?.status !== 'True')) return;
+    const { reason, message } = present;
+    const type = isFull ? 'Warning' : 'Normal';
+    this.#options.record({ resource: chunkStorePools, object: after, type, reason, action: 'Allocating', note: message });
   }
 
   async #look(phase: PoolPhase): Promise<Look> {

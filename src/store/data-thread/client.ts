@@ -12,8 +12,17 @@ import { createEventDescriptor, signalEvent } from '../../linux/eventfd.ts';
 import { closeDescriptor } from '../../linux/files.ts';
 import { assert } from '../../util/assert.ts';
 import { StoreError } from '../../util/errors.ts';
+import type { MetadataSpace } from '../metadata/environment.ts';
 import type { PoolFolder } from '../pool/pool.ts';
-import type { ControlAnswer, DataDevices, DataStatistics, DeviceConnection, DeviceStatistics, EngineControl } from './control.ts';
+import type {
+  ControlAnswer,
+  DataDevices,
+  DataStatistics,
+  DeviceConnection,
+  DeviceStatistics,
+  EngineControl,
+  MetadataWatch,
+} from './control.ts';
 import { ARENA_COUNTS } from './memory-layout.ts';
 import type { DataThreadMessage, DataThreadOpening, DataThreadRequest, DataThreadSetup, MemoryLayout, MessageError } from './messages.ts';
 import { workerFile } from './worker-file.ts';
@@ -38,7 +47,7 @@ interface Waiting {
   readonly reject: (error: Error) => void;
 }
 
-export class DataThreadClient implements EngineControl, DataDevices, DataStatistics {
+export class DataThreadClient implements EngineControl, DataDevices, DataStatistics, MetadataWatch {
   readonly maximumConnections = ARENA_COUNTS.devices;
   readonly #options: DataThreadOptions;
   readonly #port: MessagePort;
@@ -148,6 +157,10 @@ export class DataThreadClient implements EngineControl, DataDevices, DataStatist
 
   async statistics(): Promise<DeviceStatistics> {
     return (await this.#ask({ kind: 'statistics' })) as DeviceStatistics;
+  }
+
+  async metadataSpace(options: { readonly fresh: boolean }): Promise<MetadataSpace> {
+    return (await this.#ask({ kind: 'metadataSpace', ...options })) as MetadataSpace;
   }
 
   async resize(connection: number, sizeBytes: number): Promise<void> {

@@ -13,6 +13,7 @@ import type {
   PoolInfo,
   Usage,
 } from '../../engine/control.ts';
+import type { MetadataSpace } from '../metadata/environment.ts';
 
 interface Answers {
   create: ObjectAnswer;
@@ -56,6 +57,12 @@ export interface DeviceStatistics {
 /** What was done on the connections that are served, and how long it took. */
 export interface DataStatistics {
   statistics(): Promise<DeviceStatistics>;
+}
+
+/** Whether the metadata have room to grow. */
+export interface MetadataWatch {
+  /** `fresh` waits for the metadata thread, which may be in a commit; otherwise as it was at the last one. */
+  metadataSpace(options: { readonly fresh: boolean }): Promise<MetadataSpace>;
 }
 
 export interface DataDevices {

@@ -165,10 +165,18 @@ class DataThread {
         );
       case 'statistics':
         return reply(null, this.#statistics());
+      case 'metadataSpace':
+        return this.#metadataSpace(request, reply);
       case 'stop':
         this.#loop.stop();
         return reply(null, null);
     }
+  }
+
+  #metadataSpace({ fresh }: { readonly fresh: boolean }, reply: Reply): void {
+    const last = this.#metadata.lastSpace;
+    if (!fresh && last !== null) return reply(null, last);
+    this.#metadata.space((error, space) => reply(error === null ? null : messageError(error), space));
   }
 
   #control(request: ControlRequest, reply: Reply): void {

@@ -43,6 +43,8 @@ export type DataThreadRequest =
   | { readonly kind: 'resize'; readonly connection: number; readonly sizeBytes: number }
   | { readonly kind: 'open' }
   | { readonly kind: 'statistics' }
+  /** Fresh: the metadata thread is asked, and not only what it said last. */
+  | { readonly kind: 'metadataSpace'; readonly fresh: boolean }
   /** Answers what is under way, and ends. */
   | { readonly kind: 'stop' };
 

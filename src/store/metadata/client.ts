@@ -7,12 +7,14 @@ import { receiveMessageOnPort, type MessagePort } from 'node:worker_threads';
 import type { MetadataChange, MetadataRow, MetadataStore } from '../../engine/ports.ts';
 import { assert } from '../../util/assert.ts';
 import { StoreError } from '../../util/errors.ts';
+import type { MetadataSpace } from './environment.ts';
 import { packChanges, unpackObjects, type MetadataReply, type MetadataRequest } from './messages.ts';
 
 export class MetadataStoreClient implements MetadataStore {
   readonly #port: MessagePort;
   readonly #waiting = new Map<number, (reply: MetadataReply) => void>();
   #lastId = 0;
+  #lastSpace: MetadataSpace | null = null;
 
   constructor(port: MessagePort) {
     this.#port = port;
@@ -37,9 +39,29 @@ export class MetadataStoreClient implements MetadataStore {
   }
 
   commit(changes: readonly MetadataChange[], done: (error: Error | null) => void): void {
-    const id = this.#expect((reply) => done(reply.error === null ? null : failure(reply.error)));
+    const id = this.#expect((reply) => {
+      if (reply.error !== null) return done(failure(reply.error));
+      if ('space' in reply) this.#lastSpace = reply.space ?? this.#lastSpace;
+      done(null);
+    });
     const { tables, rows } = packChanges(changes);
     this.#send({ kind: 'commit', id, tables, rows }, [rows.bytes.buffer]);
+  }
+
+  /** As it was at the last commit or question; null before either. */
+  get lastSpace(): MetadataSpace | null {
+    return this.#lastSpace;
+  }
+
+  /** Looks what room there is, and reserves more if there should be. */
+  space(done: (error: Error | null, space: MetadataSpace | null) => void): void {
+    const id = this.#expect((reply) => {
+      if (reply.error !== null) return done(failure(reply.error), null);
+      assert('space' in reply, 'a question for space is answered with it');
+      this.#lastSpace = reply.space ?? this.#lastSpace;
+      done(null, reply.space);
+    });
+    this.#send({ kind: 'space', id });
   }
 
   /** Closes the environment; the worker ends afterwards. */

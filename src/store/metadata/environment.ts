@@ -11,6 +11,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { open, type Database, type RootDatabase } from 'lmdb';
 import type { MetadataTable } from '../../engine/ports.ts';
+import { preallocateBlocking } from '../../linux/files.ts';
 import { assert } from '../../util/assert.ts';
 import { StoreError } from '../../util/errors.ts';
 import { syncFolderBlocking } from '../../util/sync-folder.ts';
@@ -21,6 +22,28 @@ const TABLES: readonly MetadataTable[] = ['pool', 'objects', 'pages'];
 /** Addresses, not memory: how far the environment can grow. */
 const MAP_SIZE_BYTES = 256 * 2 ** 30;
 const KEY_BYTES = 8;
+/** As LMDB calls it. */
+const METADATA_FILE = 'data.mdb';
+
+/** What the metadata may still need, and what there is for it. */
+export interface MetadataSpace {
+  /** As far as LMDB has used its file, in bytes. What it sets free in there it uses again. */
+  readonly usedBytes: number;
+  /** What the file system has reserved for the file. */
+  readonly reservedBytes: number;
+  /** What the file system has beside that. */
+  readonly hostFreeBytes: number;
+  /** How far the file can grow at all. */
+  readonly mapBytes: number;
+  /** Why no more can be reserved although it should be; null: there is enough. */
+  readonly problem: string | null;
+}
+
+/** Room for several checkpoints is kept ahead of what is used. */
+const LEAST_HEADROOM_BYTES = 8 * 2 ** 20;
+/** A transaction writes new pages before it sets the old ones free, and the pages of its own tree besides. */
+const COPIES = 2;
+const RESERVED_AT_ONCE = { least: 8 * 2 ** 20, part: 4 };
 
 export class MetadataEnvironment {
   readonly #root: RootDatabase<Buffer, Buffer>;
@@ -30,7 +53,7 @@ export class MetadataEnvironment {
   /** Opens the environment in `folder`, or creates it when the folder is empty. What was readable is durable first. */
   constructor(folder: string) {
     this.#folder = folder;
-    const file = path.join(folder, 'data.mdb');
+    const file = path.join(folder, METADATA_FILE);
     if (fs.existsSync(file)) {
       checkLength(file);
       syncFile(file);
@@ -75,9 +98,52 @@ export class MetadataEnvironment {
     });
   }
 
-  /** Bytes of the file. */
-  get sizeBytes(): number {
-    return fs.statSync(path.join(this.#folder, 'data.mdb')).size;
+  /**
+   * Reserves more for the file when little of it is left, counting `nextBytes` that the next transaction writes. What cannot
+   * be reserved is told, and is no error: the transaction may succeed all the same.
+   */
+  reserve(nextBytes = 0): MetadataSpace {
+    const { lastPageNumber, pageSize } = this.#root.getStats() as { readonly lastPageNumber: number; readonly pageSize: number };
+    const usedBytes = (lastPageNumber + 1) * pageSize;
+    const neededBytes = usedBytes + LEAST_HEADROOM_BYTES + COPIES * nextBytes;
+    const problem = this.#reserveUpTo(neededBytes, usedBytes);
+    const { bavail, bsize } = fs.statfsSync(this.#folder);
+    return { usedBytes, reservedBytes: this.#reservedBytes, hostFreeBytes: bavail * bsize, mapBytes: MAP_SIZE_BYTES, problem };
+  }
+
+  #reserveUpTo(neededBytes: number, usedBytes: number): string | null {
+    if (neededBytes > MAP_SIZE_BYTES) return `${this.#file} has ${usedBytes} bytes and cannot grow beyond ${MAP_SIZE_BYTES}`;
+    if (this.#reservedBytes >= neededBytes) return null;
+    try {
+      this.#grow(neededBytes + Math.max(RESERVED_AT_ONCE.least, Math.ceil(usedBytes / RESERVED_AT_ONCE.part)));
+      return null;
+    } catch (error) {
+      const reason = (error as Error).message;
+      return `no more than ${this.#reservedBytes} bytes can be reserved for ${this.#file}, of which ${usedBytes} are used: ${reason}`;
+    }
+  }
+
+  get #file(): string {
+    return path.join(this.#folder, METADATA_FILE);
+  }
+
+  /** The blocks rather than the length: a file may have holes. */
+  get #reservedBytes(): number {
+    const { blocks, size } = fs.statSync(this.#file);
+    return Math.min(size, blocks * 512);
+  }
+
+  #grow(sizeBytes: number): void {
+    const { bavail, bsize } = fs.statfsSync(this.#folder);
+    const neededBytes = sizeBytes - this.#reservedBytes;
+    // An attempt that fails half-way would take the last bytes from everybody.
+    if (bavail * bsize < neededBytes) throw new Error(`its file system has ${bavail * bsize} bytes left, ${neededBytes} are needed`);
+    const descriptor = fs.openSync(this.#file, 'r+');
+    try {
+      preallocateBlocking(descriptor, { offsetBytes: 0, lengthBytes: sizeBytes });
+    } finally {
+      fs.closeSync(descriptor);
+    }
   }
 
   async close(): Promise<void> {

@@ -4,6 +4,7 @@
  */
 import type { MetadataChange, MetadataRow, MetadataTable } from '../../engine/ports.ts';
 import { assert } from '../../util/assert.ts';
+import type { MetadataSpace } from './environment.ts';
 
 /** Rows one after another in `bytes`; `lengths[i]` is the size of the value of `keys[i]`, -1 where there is none. */
 export interface PackedRows {
@@ -16,6 +17,7 @@ export type MetadataRequest =
   | { readonly kind: 'load'; readonly id: number }
   | { readonly kind: 'readPage'; readonly id: number; readonly key: number }
   | { readonly kind: 'commit'; readonly id: number; readonly tables: readonly MetadataTable[]; readonly rows: PackedRows }
+  | { readonly kind: 'space'; readonly id: number }
   | { readonly kind: 'close'; readonly id: number };
 
 /** `error` is null, or why it failed in words for the operator. */
@@ -23,6 +25,8 @@ export type MetadataReply =
   | { readonly id: number; readonly error: string }
   | { readonly id: number; readonly error: null; readonly pool: Uint8Array | null; readonly objects: PackedRows }
   | { readonly id: number; readonly error: null; readonly page: Uint8Array | null }
+  /** After a commit: null when it could not be told. */
+  | { readonly id: number; readonly error: null; readonly space: MetadataSpace | null }
   | { readonly id: number; readonly error: null };
 
 export function packRows(rows: readonly { readonly key: number; readonly value: Uint8Array | null }[]): PackedRows {

@@ -6,7 +6,7 @@
 import { parentPort, workerData, type MessagePort } from 'node:worker_threads';
 import { signalEvent } from '../../linux/eventfd.ts';
 import { assert } from '../../util/assert.ts';
-import { MetadataEnvironment } from './environment.ts';
+import { MetadataEnvironment, type MetadataSpace } from './environment.ts';
 import { packRows, unpackRows, type MetadataReply, type MetadataRequest } from './messages.ts';
 
 export interface MetadataWorkerData {
@@ -58,9 +58,20 @@ async function serve(request: MetadataRequest): Promise<Answer> {
     const page = environment.read('pages', request.key);
     return { reply: { id, error: null, page }, transfer: page === null ? [] : [page.buffer] };
   }
+  if (request.kind === 'space') return { reply: { id, error: null, space: environment.reserve() }, transfer: [] };
   const rows = unpackRows(request.rows);
+  const space = reserveIfPossible(environment, request.rows.bytes.length);
   environment.commit(rows.map((row, index) => ({ ...row, table: request.tables[index]! })));
-  return { reply: { id, error: null }, transfer: [] };
+  return { reply: { id, error: null, space }, transfer: [] };
+}
+
+/** Whatever goes wrong with it: the commit shows whether there is room. */
+function reserveIfPossible(opened: MetadataEnvironment, nextBytes: number): MetadataSpace | null {
+  try {
+    return opened.reserve(nextBytes);
+  } catch {
+    return null;
+  }
 }
 
 // Whoever started it may go on: what takes long is loaded.

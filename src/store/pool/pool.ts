@@ -49,6 +49,8 @@ export interface PoolFolder extends PoolIdentity {
   readonly dataDescriptor: number;
   readonly logDescriptor: number;
   readonly lock: PoolLock;
+  /** Why it is smaller than the size that was asked for; null: it is not. */
+  readonly growthProblem: string | null;
 }
 
 export interface PoolOpening {
@@ -94,22 +96,31 @@ export async function createPool(
     if (readPoolIdentity(folder) !== null) return false;
     clearCreation(folder);
     const logBytes = Math.min(LOG_BYTES.most, Math.max(LOG_BYTES.least, Math.floor(dataBytes / 64 / MIB) * MIB));
-    await makeData(path.join(folder, 'data'), dataBytes);
-    makeLog(path.join(folder, 'log'), logBytes);
-    fs.mkdirSync(metadataFolderOf(folder));
-    const identity = { id, chunkSizeBytes, dataBytes, logBytes };
-    const pool = poolFolder(identity, PoolLock.open(folder));
     try {
-      assert(pool.lock.take(), 'nobody else knows these files yet');
-      await format(pool);
-      await reserveMetadata(pool.metadataFolder, dataBytes);
-    } finally {
-      closePool(pool);
+      await fill(folder, { id, chunkSizeBytes, dataBytes, logBytes }, format);
+    } catch (error) {
+      // What was reserved so far may be all that the file system had. The next creation would clear it too.
+      if (readPoolIdentity(folder) === null) clearCreation(folder);
+      throw error;
     }
-    writeIdentity(folder, identity);
     fs.rmSync(path.join(folder, CREATING));
     return true;
   });
+}
+
+async function fill(folder: string, identity: PoolIdentity, format: (pool: PoolFolder) => Promise<void>): Promise<void> {
+  await makeData(path.join(folder, 'data'), identity.dataBytes);
+  makeLog(path.join(folder, 'log'), identity.logBytes);
+  fs.mkdirSync(metadataFolderOf(folder));
+  const pool = poolFolder(identity, PoolLock.open(folder));
+  try {
+    assert(pool.lock.take(), 'nobody else knows these files yet');
+    await format(pool);
+    await reserveMetadata(pool.metadataFolder, identity.dataBytes);
+  } finally {
+    closePool(pool);
+  }
+  writeIdentity(folder, identity);
 }
 
 /**
@@ -134,7 +145,10 @@ export function inspectPool(folder: string, options: PoolOpening): void {
   options.check({ ...identity, folder });
 }
 
-/** Opens a pool whose locks the caller has taken; they belong to the pool from then on, and are given back when it throws. */
+/**
+ * Opens a pool whose locks the caller has taken; they belong to the pool from then on, and are given back when it throws.
+ * A pool that cannot grow for want of space is opened as it is, because volumes wait for it: `growthProblem` says why.
+ */
 export async function openLockedPool(poolLock: PoolLock, options: PoolOpening): Promise<PoolFolder> {
   try {
     poolLock.demandSameFiles();
@@ -142,8 +156,7 @@ export async function openLockedPool(poolLock: PoolLock, options: PoolOpening): 
     const pool = poolFolder(identity, poolLock);
     options.check(pool);
     const dataBytes = sizeWanted(identity, options.sizeBytes);
-    if (dataBytes !== identity.dataBytes) await growData(pool, dataBytes);
-    return { ...pool, dataBytes };
+    return dataBytes === identity.dataBytes ? pool : await grow(pool, dataBytes);
   } catch (error) {
     poolLock.close();
     throw error;
@@ -162,7 +175,15 @@ export function metadataFolderOf(folder: string): string {
 
 function poolFolder(identity: PoolIdentity, poolLock: PoolLock): PoolFolder {
   const { folder, dataDescriptor, logDescriptor } = poolLock;
-  return { ...identity, folder, metadataFolder: metadataFolderOf(folder), dataDescriptor, logDescriptor, lock: poolLock };
+  return {
+    ...identity,
+    folder,
+    metadataFolder: metadataFolderOf(folder),
+    dataDescriptor,
+    logDescriptor,
+    lock: poolLock,
+    growthProblem: null,
+  };
 }
 
 function sizeWanted(identity: PoolIdentity, sizeBytes: number | null): number {
@@ -210,6 +231,19 @@ async function makeData(file: string, sizeBytes: number): Promise<void> {
     await preallocate(descriptor, sizeBytes, file);
   } finally {
     fs.closeSync(descriptor);
+  }
+}
+
+async function grow(pool: PoolFolder, sizeBytes: number): Promise<PoolFolder> {
+  try {
+    await growData(pool, sizeBytes);
+    return { ...pool, dataBytes: sizeBytes };
+  } catch (error) {
+    if (!(error instanceof StoreError) || error.code !== 'no-space') throw error;
+    // A part may have been reserved, and that may be all that the file system had. Nothing is stored behind the old end.
+    fs.ftruncateSync(pool.dataDescriptor, pool.dataBytes);
+    const remedy = 'make room in its file system, or ask for less, then start the store anew';
+    return { ...pool, growthProblem: `the pool stays at ${pool.dataBytes} bytes: ${error.message}; ${remedy}` };
   }
 }
 
@@ -273,10 +307,12 @@ function checkFile(file: string, sizeBytes: number): void {
 function writeIdentity(folder: string, identity: PoolIdentity): void {
   const file = path.join(folder, 'pool.json');
   const temporary = `${file}.new`;
-  fs.writeFileSync(temporary, `${JSON.stringify({ format: FORMAT, version: VERSION, ...identity }, null, 2)}\n`, {
-    mode: 0o600,
-    flush: true,
-  });
+  const text = `${JSON.stringify({ format: FORMAT, version: VERSION, ...identity }, null, 2)}\n`;
+  try {
+    fs.writeFileSync(temporary, text, { mode: 0o600, flush: true });
+  } catch (error) {
+    throw new StoreError('no-space', `cannot write ${temporary}: ${(error as Error).message}`, { cause: error });
+  }
   fs.renameSync(temporary, file);
   syncFolderBlocking(folder);
 }

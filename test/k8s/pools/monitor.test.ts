@@ -40,6 +40,7 @@ function publish(node = 'node-a', marker = { lost: false }): PoolPublisher {
     node,
     version: '1',
     clock,
+    record: () => {},
     log: silentLogger(),
   });
 }

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { PoolPublisher } from '../../../src/k8s/pools/publisher.ts';
+import type { RecordedEvent } from '../../../src/k8s/events.ts';
 import { conditionOf } from '../../../src/k8s/conditions.ts';
 import { chunkStorePools, type ChunkStorePool } from '../../../src/k8s/resources.ts';
 import { StoreError } from '../../../src/util/errors.ts';
@@ -15,9 +16,11 @@ const key = { name: poolId };
 let clock: ManualClock;
 let kubernetes: FakeKubernetes;
 const running: PoolPublisher[] = [];
+let recorded: RecordedEvent[] = [];
 
 beforeEach(() => {
   clock = new ManualClock();
+  recorded = [];
   kubernetes = new FakeKubernetes({ now: () => clock.nowMs() });
 });
 afterEach(async () => {
@@ -25,7 +28,8 @@ afterEach(async () => {
 });
 
 function publish(pool: FakePublishedPool, node = 'node-a'): PoolPublisher {
-  const publisher = new PoolPublisher({ api: kubernetes, pool, node, version: '1.0', clock, log: silentLogger() });
+  const record = (event: RecordedEvent): void => void recorded.push(event);
+  const publisher = new PoolPublisher({ api: kubernetes, pool, node, version: '1.0', clock, record, log: silentLogger() });
   running.push(publisher);
   return publisher;
 }
@@ -46,6 +50,24 @@ const reason = (type = 'Ready') => conditionOf(object().status, type)?.reason;
 const writes = () => kubernetes.calls.filter(({ verb }) => verb === 'replaceStatus').length;
 
 describe('the ChunkStorePool of a pool', () => {
+  test('each step towards a full pool is an event, and so is the way back; others are not', async () => {
+    const pool = new FakePublishedPool(poolId);
+    publish(pool);
+    await pass(20_000);
+    const { reserveBytes } = POOL_FIGURES;
+    const steps = [{ freeBytes: reserveBytes / 2 }, { freeBytes: reserveBytes / 4 }, { freeBytes: 0, parkedWrites: 2 }, {}, { volumes: 4 }];
+    for (const step of steps) {
+      pool.now.figures = { ...POOL_FIGURES, ...step };
+      await pass(20_000);
+    }
+    expect(recorded.map(({ type, reason }) => [type, reason])).toEqual([
+      ['Warning', 'LowSpace'],
+      ['Warning', 'WritesWait'],
+      ['Normal', 'RoomLeft'],
+    ]);
+    expect(recorded[0]).toMatchObject({ object: { metadata: { name: poolId } }, note: expect.stringContaining('enlarge the pool') });
+  });
+
   test('is made and told of the pool', async () => {
     publish(new FakePublishedPool(poolId));
     await pass(5_000);

@@ -4,6 +4,7 @@ import path from 'node:path';
 import { MessageChannel, Worker } from 'node:worker_threads';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import type { MetadataChange, MetadataRow } from '../../../src/engine/ports.ts';
+import type { MetadataSpace } from '../../../src/store/metadata/environment.ts';
 import { MetadataStoreClient } from '../../../src/store/metadata/client.ts';
 
 const WORKER = new URL('../../../src/store/metadata/worker.ts', import.meta.url);
@@ -45,6 +46,12 @@ class Fixture {
     return new Promise((resolve, reject) => this.client.readPage(key, (error, value) => (error === null ? resolve(value) : reject(error))));
   }
 
+  space(): Promise<MetadataSpace> {
+    return new Promise((resolve, reject) =>
+      this.client.space((error, space) => (error === null && space !== null ? resolve(space) : reject(error ?? new Error('no answer')))),
+    );
+  }
+
   async close(): Promise<void> {
     await new Promise<void>((resolve, reject) => this.client.close((error) => (error === null ? resolve() : reject(error))));
     await this.#exited;
@@ -57,6 +64,7 @@ class Fixture {
   }
 }
 
+const MIB = 1 << 20;
 const page = (fill: number): Uint8Array => new Uint8Array(4072).fill(fill);
 
 describe('metadata store', () => {
@@ -113,13 +121,37 @@ describe('metadata store', () => {
     await store.close();
   });
 
+  test('room is reserved ahead of what is written, and told', async () => {
+    const store = new Fixture();
+    await store.load();
+    expect(store.client.lastSpace).toBeNull();
+    const first = await store.space();
+    expect(first).toMatchObject({ problem: null });
+    expect(first.reservedBytes - first.usedBytes).toBeGreaterThanOrEqual(8 * MIB);
+    for (let round = 0; round < 5; round++) {
+      // Whatever a transaction writes was reserved before, and afterwards there is room for the next.
+      await store.commit(Array.from({ length: 1024 }, (_, key) => ({ table: 'pages' as const, key: round * 1024 + key, value: page(1) })));
+      const { usedBytes, reservedBytes, problem } = store.client.lastSpace!;
+      expect(problem).toBeNull();
+      expect(reservedBytes).toBeGreaterThan(usedBytes + 1024 * 4096 + 4 * MIB);
+    }
+    const last = await store.space();
+    expect(last.usedBytes).toBeGreaterThan(5 * 1024 * 4096);
+    expect(fs.statSync(path.join(folder, 'data.mdb')).blocks * 512).toBeGreaterThanOrEqual(last.reservedBytes);
+    await store.close();
+    const next = new Fixture();
+    await next.load();
+    expect(await next.readPage(5 * 1024 - 1)).toEqual(page(1));
+    await next.close();
+  });
+
   test('a truncated file is an error of load, not a crash', async () => {
     const first = new Fixture();
     await first.load();
     await first.commit(Array.from({ length: 64 }, (_, key) => ({ table: 'pages' as const, key, value: page(1) })));
+    const { usedBytes } = await first.space();
     await first.close();
-    const file = path.join(folder, 'data.mdb');
-    fs.truncateSync(file, fs.statSync(file).size - 65536);
+    fs.truncateSync(path.join(folder, 'data.mdb'), usedBytes - 65536);
 
     const second = new Fixture();
     await expect(second.load()).rejects.toMatchObject({ message: expect.stringContaining('truncated') });

@@ -49,6 +49,26 @@ describe('pool folder', () => {
     expect(fs.readdirSync(folder).toSorted()).toEqual(['data', 'log', 'meta', 'pool.json']);
   });
 
+  test('a creation that finds no space gives back what it reserved', async () => {
+    await expect(create(2 ** 60)).rejects.toMatchObject({ code: 'no-space' });
+    expect(fs.readdirSync(folder)).toEqual(['creating']);
+    await create();
+    closePool(await open());
+  });
+
+  test('a pool that cannot grow is open all the same, as large as it was, and says why', async () => {
+    await create();
+    const pool = await open(2 ** 60);
+    expect(pool.dataBytes).toBe(64 * MIB);
+    expect(pool.growthProblem).toMatch(/the pool stays at 67108864 bytes: .*make room/);
+    closePool(pool);
+    expect(readPoolIdentity(folder)?.dataBytes).toBe(64 * MIB);
+    expect(fs.statSync(path.join(folder, 'data')).size).toBe(64 * MIB);
+    const grown = await open(96 * MIB);
+    expect(grown).toMatchObject({ dataBytes: 96 * MIB, growthProblem: null });
+    closePool(grown);
+  });
+
   test('too small a pool is refused before a folder is made', async () => {
     await expect(create(MIB)).rejects.toMatchObject({ code: 'invalid-argument' });
     expect(fs.existsSync(folder)).toBe(false);
