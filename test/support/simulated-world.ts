@@ -27,6 +27,13 @@ export interface EngineUnderTest extends DeviceTarget {
 /** Lets a test put itself between the engine and its ports, to plant a bug or to watch. */
 export type PortsWrapper = (ports: EnginePorts) => EnginePorts;
 
+/** What a power loss does to each of the pool's parts, where it is not the same to all. */
+export interface PowerLossStyles {
+  readonly data: PowerLossStyle;
+  readonly log: PowerLossStyle;
+  readonly metadata: PowerLossStyle;
+}
+
 export interface SimulatedWorldOptions {
   readonly seed: number;
   readonly dataSizeBytes: number;
@@ -179,9 +186,7 @@ export class SimulatedWorld {
   }
 
   /** `style` may differ between the disks. */
-  powerLoss(
-    style: PowerLossStyle | { readonly data: PowerLossStyle; readonly log: PowerLossStyle; readonly metadata: PowerLossStyle },
-  ): void {
+  powerLoss(style: PowerLossStyle | PowerLossStyles): void {
     const styles = typeof style === 'string' ? { data: style, log: style, metadata: style } : style;
     this.#end();
     this.data.powerLoss(styles.data);

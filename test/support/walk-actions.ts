@@ -4,6 +4,7 @@
  * when one action is taken out.
  */
 import type { PowerLossStyle } from './simulated-disk.ts';
+import type { PowerLossStyles } from './simulated-world.ts';
 
 export interface WalkSetup {
   readonly seed: number;
@@ -39,7 +40,7 @@ export type ActionBody =
   | { readonly do: 'killInside'; readonly calls: number }
   /** The process will die at that many port calls from now, wherever it is then. */
   | { readonly do: 'doom'; readonly calls: number }
-  | { readonly do: 'power'; readonly style: PowerLossStyle }
+  | { readonly do: 'power'; readonly style: PowerLossStyle | PowerLossStyles }
   | { readonly do: 'start'; readonly dieAfter: number | null; readonly verify: boolean };
 
 export type WrongCall = 'sameName' | 'unknownSource' | 'shrink' | 'attached' | 'unknownDelete' | 'smallClone';
