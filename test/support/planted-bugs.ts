@@ -122,7 +122,7 @@ export function giveOutOneSlotOnly(): () => void {
   );
 }
 
-function replaceMethod<T extends object, K extends keyof T>(prototype: T, name: K, make: (original: T[K]) => T[K]): () => void {
+export function replaceMethod<T extends object, K extends keyof T>(prototype: T, name: K, make: (original: T[K]) => T[K]): () => void {
   const original = prototype[name];
   prototype[name] = make(original);
   return () => {
