@@ -4,6 +4,7 @@
  */
 import { status } from '@grpc/grpc-js';
 import { StoreError, type ErrorCode } from '../util/errors.ts';
+import { oneLine } from '../util/one-line.ts';
 
 export interface CallStatus {
   readonly code: status;
@@ -48,8 +49,7 @@ export function toStatus(error: unknown, call: CallIdentity): CallStatus {
   }
   const code = EXCEPTIONS[call.method]?.[error.code] ?? STATUS_OF[error.code];
   // One line: whatever a program printed behind its first line is for the log.
-  const [firstLine = ''] = error.message.split('\n', 1);
-  return { code, details: firstLine.slice(0, MAXIMUM_DETAILS_LENGTH) };
+  return { code, details: oneLine(error.message, { maximumLength: MAXIMUM_DETAILS_LENGTH }) };
 }
 
 /** For the log: "OK", "NOT_FOUND". */

@@ -4,8 +4,11 @@
  */
 import { Metadata, status, type ServiceError } from '@grpc/grpc-js';
 import { StoreError, type ErrorCode } from '../../util/errors.ts';
+import { oneLine } from '../../util/one-line.ts';
 
 const METADATA_KEY = 'chunkstore-code';
+/** gRPC puts the message into a header, which clients limit to some KiB: a longer one would end the connection. */
+const MAXIMUM_DETAILS_LENGTH = 1_024;
 
 const STATUS_OF: Readonly<Record<ErrorCode, status>> = {
   'invalid-argument': status.INVALID_ARGUMENT,
@@ -34,7 +37,7 @@ export function toStatus(error: unknown): StatusError {
     return { code: status.INTERNAL, details: 'internal error in the store; its log says more', metadata };
   }
   metadata.set(METADATA_KEY, error.code);
-  return { code: STATUS_OF[error.code], details: error.message, metadata };
+  return { code: STATUS_OF[error.code], details: oneLine(error.message, { maximumLength: MAXIMUM_DETAILS_LENGTH }), metadata };
 }
 
 /** The StoreError that a call's failure stands for. A store that does not answer is `unavailable`; a status that no
