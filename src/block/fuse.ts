@@ -42,6 +42,8 @@ export const Errno = {
   canceled: 125, // ECANCELED
 } as const;
 
+/** Before the arguments. */
+export const headerBytes = 40;
 /** Request header and the arguments of a read or write: where a write's payload begins. */
 export const requestHeaderBytes = 80;
 export const replyHeaderBytes = 16;
@@ -60,6 +62,21 @@ const argument = 10;
 
 export function requestLength(words: Int32Array, at: number): number {
   return words[at]!;
+}
+
+/** The least that a request of this operation has: header, and those arguments that are looked at. */
+export function leastLength(opcode: number): number {
+  switch (opcode) {
+    case Opcode.read:
+    case Opcode.write:
+      return requestHeaderBytes;
+    case Opcode.allocate:
+      return headerBytes + 32; // struct fuse_fallocate_in
+    case Opcode.release:
+      return headerBytes + 24; // struct fuse_release_in
+    default:
+      return headerBytes;
+  }
 }
 
 export function requestOpcode(words: Int32Array, at: number): number {

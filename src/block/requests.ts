@@ -51,7 +51,8 @@ export class Requests {
   readonly #requestOf: Int32Array;
   readonly #sessionOf: (Session | null)[];
   readonly #operationOf: Uint8Array;
-  readonly #lengthOf: Int32Array;
+  /** In granules: a range to be zeroed may have more than 2 GiB. */
+  readonly #granulesOf: Uint32Array;
   /** When the target got it, by the performance clock. */
   readonly #startOf: Float64Array;
   readonly #isRequest: Uint8Array;
@@ -75,7 +76,7 @@ export class Requests {
     this.#requestOf = Int32Array.from({ length: slots }, (_, index) => index);
     this.#sessionOf = Array.from({ length: slots }, () => null);
     this.#operationOf = new Uint8Array(slots);
-    this.#lengthOf = new Int32Array(slots);
+    this.#granulesOf = new Uint32Array(slots);
     this.#startOf = new Float64Array(slots);
     this.#isRequest = new Uint8Array(slots);
     this.#isParked = new Uint8Array(slots);
@@ -118,10 +119,16 @@ export class Requests {
       this.#free(slot, session);
       return false;
     }
+    if (result < fuse.headerBytes) {
+      // No request: what stands in the slot is an earlier one's.
+      this.#free(slot, session);
+      return false;
+    }
     this.inFlight++;
     this.taken = (this.taken + 1) & 0x7fffffff;
     this.#isRequest[slot] = 1;
-    this.serve(slot);
+    if (result === fuse.requestLength(arena.words, arena.request(slot))) this.serve(slot);
+    else this.#reply(slot, Errno.invalid, 0);
     return true;
   }
 
@@ -138,7 +145,9 @@ export class Requests {
     const at = arena.request(slot);
     arena.markRead(slot);
     const opcode = fuse.requestOpcode(words, at);
-    if (opcode === Opcode.read) this.#read(slot, session, at);
+    // Behind a request's end stand the words of an earlier one.
+    if (fuse.requestLength(words, at) < fuse.leastLength(opcode)) this.#reply(slot, Errno.invalid, 0);
+    else if (opcode === Opcode.read) this.#read(slot, session, at);
     else if (opcode === Opcode.write) this.#write(slot, session, at);
     else this.#serveOther(slot, session, at, opcode);
   }
@@ -150,11 +159,12 @@ export class Requests {
     assert(operation !== 0, `request ${request} completed twice`);
     this.#operationOf[slot] = 0;
     const { index } = this.#sessionOf[slot]!;
-    this.#statistics.record(index, operation, this.#lengthOf[slot]!, errno, this.#startOf[slot]!, performance.now());
+    const lengthBytes = this.#granulesOf[slot]! * fuse.granuleBytes;
+    this.#statistics.record(index, operation, lengthBytes, errno, this.#startOf[slot]!, performance.now());
     if (errno !== 0) this.#reply(slot, errno, 0);
-    else if (operation === Operation.read) this.#replyData(slot, this.#lengthOf[slot]!);
+    else if (operation === Operation.read) this.#replyData(slot, lengthBytes);
     else if (operation === Operation.write) {
-      this.#reply(slot, 0, fuse.writeWritten(this.#arena.words, this.#arena.reply(slot), this.#lengthOf[slot]!));
+      this.#reply(slot, 0, fuse.writeWritten(this.#arena.words, this.#arena.reply(slot), lengthBytes));
     } else this.#reply(slot, 0, 0);
   }
 
@@ -169,7 +179,7 @@ export class Requests {
     if (slot >= arena.activeSlots || this.#parkingCount === 0) return arena.dataOffsets[slot]!;
     const session = this.#sessionOf[slot]!;
     const parking = this.#parking[--this.#parkingCount]!;
-    arena.move(slot, parking, this.#lengthOf[slot]!);
+    arena.move(slot, parking, this.#granulesOf[slot]! * fuse.granuleBytes);
     const other = this.#requestOf[parking]!;
     this.#slotOf[request] = parking;
     this.#requestOf[parking] = request;
@@ -177,7 +187,7 @@ export class Requests {
     this.#requestOf[slot] = other;
     this.#sessionOf[parking] = session;
     this.#operationOf[parking] = this.#operationOf[slot]!;
-    this.#lengthOf[parking] = this.#lengthOf[slot]!;
+    this.#granulesOf[parking] = this.#granulesOf[slot]!;
     this.#startOf[parking] = this.#startOf[slot]!;
     this.#isRequest[parking] = 1;
     this.#isParked[parking] = 1;
@@ -228,6 +238,8 @@ export class Requests {
     const offset = fuse.offsetOf(words, at);
     const length = fuse.lengthOf(words, at);
     if (session.readOnly) return this.#reply(slot, Errno.readOnly, 0);
+    // Or bytes would be written that were left in the slot by another volume.
+    if (fuse.requestLength(words, at) !== fuse.requestHeaderBytes + length) return this.#reply(slot, Errno.invalid, 0);
     if (((offset | length) & (fuse.granuleBytes - 1)) !== 0 || length > fuse.maximumDataBytes) return this.#reply(slot, Errno.invalid, 0);
     if (offset + length > session.sizeBytes) return this.#reply(slot, Errno.inputOutput, 0);
     if (length === 0) return this.#reply(slot, 0, fuse.writeWritten(words, this.#arena.reply(slot), 0));
@@ -247,7 +259,7 @@ export class Requests {
 
   #submit(slot: number, session: Session, operation: OperationCode, offsetBytes: number, lengthBytes: number): void {
     this.#operationOf[slot] = operation;
-    this.#lengthOf[slot] = lengthBytes;
+    this.#granulesOf[slot] = lengthBytes / fuse.granuleBytes;
     this.#startOf[slot] = performance.now();
     this.#target!.submit(this.#requestOf[slot]!, operation, session.device, offsetBytes, lengthBytes, this.#arena.dataOffsets[slot]!);
   }

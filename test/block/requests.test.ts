@@ -10,7 +10,16 @@ import { Session } from '../../src/block/session.ts';
 import { SlotShares } from '../../src/block/slot-shares.ts';
 import { Statistics } from '../../src/block/statistics.ts';
 import { indexMask } from '../../src/block/user-data.ts';
-import { type RawRequest, dataParameters, descriptorOf, newMemory, openArena, smallCounts } from '../support/request-arena.ts';
+import {
+  type RawRequest,
+  dataParameters,
+  descriptorOf,
+  descriptorOfBytes,
+  encodeRequest,
+  newMemory,
+  openArena,
+  smallCounts,
+} from '../support/request-arena.ts';
 import { SharedMemory } from '../../src/linux/memory.ts';
 import { arenaBytes } from '../../src/block/arena.ts';
 
@@ -165,6 +174,58 @@ describe('what is refused', () => {
     expect(take(request, { readOnly })).toBe(errno);
     expect(submitted).toEqual([]);
   });
+});
+
+describe('a request that is not whole', () => {
+  const raw = (bytes: Buffer): boolean => {
+    const fuseDescriptor = descriptorOfBytes(bytes);
+    descriptors.push(fuseDescriptor);
+    return requests.take(new Session({ index: 0, connection: 1, incarnation: 1, device: 7, fuseDescriptor, sizeBytes, readOnly: false }));
+  };
+
+  test('does not write what an earlier one left in the slot', () => {
+    take(write(2n, 0, 8192));
+    requests.completed(submitted.pop()!.request, 0);
+    requests.replied(replies.pop()!.slot, 24);
+    expect(take({ ...write(4n, 0, 8192), payload: new Uint8Array(4096) })).toBe(Errno.invalid);
+    expect(submitted).toEqual([]);
+  });
+
+  test('does not take its arguments from an earlier one', () => {
+    take({ opcode: Opcode.allocate, unique: 2n, parameters: [0, 0, 0, 0, 4096, 0, 3] });
+    requests.completed(submitted.pop()!.request, 0);
+    requests.replied(replies.pop()!.slot, 16);
+    const header = encodeRequest({ opcode: Opcode.allocate, unique: 4n }).subarray(0, 40);
+    header.writeUInt32LE(40, 0);
+    expect(raw(header)).toBe(true);
+    expect(errnoOf(replies.pop()!.slot)).toBe(Errno.invalid);
+    expect(submitted).toEqual([]);
+  });
+
+  test('of another length than it says is refused', () => {
+    expect(raw(encodeRequest({ opcode: Opcode.sync, unique: 2n }).subarray(0, 72))).toBe(true);
+    expect(errnoOf(replies.pop()!.slot)).toBe(Errno.invalid);
+    expect(submitted).toEqual([]);
+  });
+
+  test.each([0, 1, 39])('of %i bytes is none: the request before it is not done again', (length) => {
+    take({ opcode: Opcode.sync, unique: 2n });
+    requests.completed(submitted.pop()!.request, 0);
+    requests.replied(replies.pop()!.slot, 16);
+    expect(raw(encodeRequest({ opcode: Opcode.sync, unique: 4n }).subarray(0, length))).toBe(false);
+    expect([submitted.length, replies.length, requests.inFlight]).toEqual([0, 0, 0]);
+  });
+});
+
+test('a discard of more than 2 GiB is counted in full', () => {
+  const fuseDescriptor = descriptorOfBytes(
+    encodeRequest({ opcode: Opcode.allocate, unique: 2n, parameters: [0, 0, 0, 0, 3 * 2 ** 30, 0, 3] }),
+  );
+  descriptors.push(fuseDescriptor);
+  const device = { index: 0, connection: 1, incarnation: 1, device: 7, readOnly: false };
+  requests.take(new Session({ ...device, fuseDescriptor, sizeBytes: 2 ** 33 }));
+  requests.completed(submitted[0]!.request, 0);
+  expect(statistics.ofDevice(0).zero).toEqual({ requests: 1, bytes: 3 * 2 ** 30, errors: 0 });
 });
 
 describe('other operations', () => {

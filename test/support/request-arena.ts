@@ -46,9 +46,13 @@ export function dataParameters(offset: number, length: number): number[] {
 
 /** A descriptor from which one read answers the request, and further ones nothing. */
 export function descriptorOf(request: RawRequest): number {
+  return descriptorOfBytes(encodeRequest(request));
+}
+
+export function descriptorOfBytes(bytes: Uint8Array): number {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'chunkstore-request-'));
   const file = path.join(folder, 'request');
-  fs.writeFileSync(file, encodeRequest(request));
+  fs.writeFileSync(file, bytes);
   const descriptor = fs.openSync(file, 'r');
   fs.rmSync(folder, { recursive: true });
   return descriptor;
