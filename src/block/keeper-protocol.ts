@@ -54,6 +54,8 @@ export type KeeperAnswer =
 export type KeeperErrorCode = 'invalid-argument' | 'failed-precondition' | 'no-space';
 
 export const maximumKeyBytes = 128;
+/** A pool's id has 26. */
+export const maximumPoolBytes = 128;
 export const maximumMetadataBytes = 4096;
 export const entriesInPage = 12; // twelve entries of the largest metadata fit a message
 
@@ -72,6 +74,7 @@ export function decodeRequest(bytes: Uint8Array): KeeperRequest | null {
       typeof value['version'] === 'number' &&
       typeof value['role'] === 'string' &&
       typeof value['pool'] === 'string' &&
+      Buffer.byteLength(value['pool']) <= maximumPoolBytes &&
       isFlag(value['leaving'])) ||
     (type === 'put' && isKey && isMetadata(value['metadata'])) ||
     (type === 'get' && isKey && (value['places'] === undefined || isPlaces(value['places']))) ||

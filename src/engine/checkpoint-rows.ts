@@ -5,6 +5,7 @@ import { crc32 } from 'node:zlib';
 import { StoreError } from '../util/errors.ts';
 import type { ObjectRow } from './objects.ts';
 import type { LogPosition } from './record-log.ts';
+import { isObjectRow, isPoolRow } from './stored-shapes.ts';
 
 export const CHECKPOINT_VERSION = 1;
 
@@ -37,18 +38,23 @@ export function encodeRow(row: PoolRow | ObjectRow): Uint8Array {
 
 /** @throws StoreError data-loss, failed-precondition for another version */
 export function decodePoolRow(bytes: Uint8Array): PoolRow {
-  const row = decode(bytes, "the pool's checkpoint") as PoolRow;
-  if (row.version !== CHECKPOINT_VERSION) {
+  const what = "the pool's checkpoint";
+  const row = decode(bytes, what) as PoolRow | null;
+  if (typeof row?.version === 'number' && row.version !== CHECKPOINT_VERSION) {
     throw new StoreError(
       'failed-precondition',
       `the pool has format version ${row.version}; this program reads version ${CHECKPOINT_VERSION}. Use the version that wrote it, or a newer one`,
     );
   }
+  if (row === null || !isPoolRow(row) || row.version !== CHECKPOINT_VERSION) throw malformed(what);
   return row;
 }
 
 export function decodeObjectRow(bytes: Uint8Array): ObjectRow {
-  return decode(bytes, 'an object of the checkpoint') as ObjectRow;
+  const what = 'an object of the checkpoint';
+  const row = decode(bytes, what);
+  if (!isObjectRow(row)) throw malformed(what);
+  return row as ObjectRow;
 }
 
 function decode(bytes: Uint8Array, what: string): unknown {
@@ -56,5 +62,13 @@ function decode(bytes: Uint8Array, what: string): unknown {
   if (bytes.length < 4 || new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true) !== crc32(json)) {
     throw new StoreError('data-loss', `${what} is damaged: its checksum does not match`);
   }
-  return JSON.parse(new TextDecoder().decode(json));
+  try {
+    return JSON.parse(new TextDecoder().decode(json));
+  } catch (cause) {
+    throw malformed(what, cause);
+  }
+}
+
+function malformed(what: string, cause?: unknown): StoreError {
+  return new StoreError('data-loss', `${what} is damaged: it is not what this program writes`, { cause });
 }

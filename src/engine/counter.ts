@@ -3,6 +3,7 @@
  * is referred to. Meanwhile pages of the checkpoint are never changed (page-table.ts) and the changes of counts are kept
  * apart, so the walk sees one frozen cut although requests are served.
  */
+import { StoreError } from '../util/errors.ts';
 import { Entry } from './entry.ts';
 import { FANOUT } from './geometry.ts';
 import { decodePage, isLeaf } from './page.ts';
@@ -70,12 +71,12 @@ export class Counter {
       this.#reading--;
       try {
         if (error !== null) throw error;
-        if (bytes === null) throw new Error(`page ${number} is referred to and not stored`);
+        if (bytes === null) throw new StoreError('data-loss', `page ${number} of the pool's metadata is missing`);
         const page = decodePage(number, bytes);
         if (isLeaf(page)) {
           for (let index = 0; index < FANOUT; index++) {
             page.read(index, this.#entry);
-            for (let layer = 0; layer < this.#entry.count; layer++) this.#state.slots.counts.found(this.#entry.slots[layer]!);
+            for (let layer = 0; layer < this.#entry.count; layer++) this.#countSlot(number, this.#entry.slots[layer]!);
           }
         } else for (const child of page.children) if (child !== 0) this.#visit(child);
       } catch (cause) {
@@ -83,5 +84,12 @@ export class Counter {
         this.#failed(cause as Error);
       }
     });
+  }
+
+  #countSlot(page: number, slot: number): void {
+    const { counts } = this.#state.slots;
+    if (slot >= counts.slots)
+      throw new StoreError('data-loss', `page ${page} of the pool's metadata names slot ${slot} of ${counts.slots}`);
+    counts.found(slot);
   }
 }

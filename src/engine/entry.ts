@@ -18,6 +18,11 @@ export class Entry {
     this.count = 0;
   }
 
+  /** Whether a layer that was read somewhere can be one of this entry: see the invariants. */
+  accepts(slot: number, mask: number): boolean {
+    return slot !== HEADER_SLOT && mask !== 0 && this.count < MAXIMUM_LAYERS && (this.covered() & mask) === 0 && this.find(slot) < 0;
+  }
+
   push(slot: number, mask: number): void {
     assert(slot !== HEADER_SLOT && mask !== 0, 'a layer has a slot and a mask');
     assert(this.count < MAXIMUM_LAYERS, 'an entry has at most one layer a granule');

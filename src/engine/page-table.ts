@@ -9,6 +9,7 @@
  * - the checkpoint under way stores a page as it was when the checkpoint was captured: who changes it first encodes it.
  */
 import { assert } from '../util/assert.ts';
+import { StoreError } from '../util/errors.ts';
 import type { MetadataChange, MetadataStore } from './ports.ts';
 import { decodePage, encodePage, InnerPage, isLeaf, LeafPage, type Page } from './page.ts';
 
@@ -106,7 +107,7 @@ export class PageTable {
       this.#loading.delete(number);
       try {
         if (error !== null) throw error;
-        assert(bytes !== null, `page ${number} is referred to and not stored`);
+        if (bytes === null) throw new StoreError('data-loss', `page ${number} of the pool's metadata is missing`);
         this.#adopt(decodePage(number, bytes));
       } catch (cause) {
         this.#options.failed(cause as Error);

@@ -170,6 +170,8 @@ export function decodePage(number: number, bytes: Uint8Array): Page {
   }
   const level = view.getUint8(6);
   if (level > MAXIMUM_LEVEL) throw new StoreError('data-loss', `page ${number} of the pool's metadata says that it has level ${level}`);
+  const leastBytes = HEADER_BYTES + FANOUT * (level === 0 ? 1 : CHILD_BYTES);
+  if (bytes.length < leastBytes) throw new StoreError('data-loss', `page ${number} of the pool's metadata ends too early`);
   const page = level === 0 ? decodeLeaf(number, bytes, view) : decodeInner(number, level, view);
   page.stored = true;
   return page;
@@ -203,9 +205,14 @@ function decodeLeaf(number: number, bytes: Uint8Array, view: DataView): LeafPage
     const count = bytes[HEADER_BYTES + index]!;
     if (count === 0) continue;
     if (count > MAXIMUM_LAYERS) throw new StoreError('data-loss', `page ${number} of the pool's metadata has an entry of ${count} layers`);
+    if (at + count * LAYER_BYTES > bytes.length) throw new StoreError('data-loss', `page ${number} of the pool's metadata ends too early`);
     scratch.clear();
     for (let layer = 0; layer < count; layer++) {
-      scratch.push(view.getUint32(at, true), view.getUint16(at + 5, true));
+      const slot = view.getUint32(at, true);
+      const mask = view.getUint16(at + 5, true);
+      if (!scratch.accepts(slot, mask))
+        throw new StoreError('data-loss', `page ${number} of the pool's metadata has layers that cannot be`);
+      scratch.push(slot, mask);
       at += LAYER_BYTES;
     }
     page.write(index, scratch);

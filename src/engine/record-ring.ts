@@ -53,6 +53,7 @@ export class RecordRing {
   belongsTo(poolId: string, life: string): boolean {
     if (Atomics.load(this.#words, FIELD.magic) !== MAGIC || this.#text(AT.pool) !== poolId) return false;
     this.demandKnownLayout();
+    if (this.usedUnits > this.#capacity) throw damagedRing('it holds more than it has room for');
     return this.#baseLife === life || this.#beginsLife(life);
   }
 
@@ -154,13 +155,16 @@ export class RecordRing {
     let skipped = 0;
     if (this.buffer.view.getUint8((at & (this.#capacity - 1)) * RECORD_UNIT_BYTES + 14) === RecordKind.skip) {
       skipped = this.#capacity - (at & (this.#capacity - 1));
+      if ((this.tail - at) >>> 0 < skipped) throw damagedRing('a gap reaches over its end');
       at = (at + skipped) >>> 0;
       if (at === this.tail) return null;
     }
     const offset = (at & (this.#capacity - 1)) * RECORD_UNIT_BYTES;
     if (!readHead(this.buffer, offset, this.buffer.bytes.length, head)) {
-      throw new StoreError('data-loss', 'a record in shared memory is damaged: its checksum does not match');
+      throw damagedRing('the checksum of a record does not match');
     }
+    // Whoever reads on from record to record would miss the tail, and go round for ever.
+    if ((this.tail - at) >>> 0 < head.units) throw damagedRing('a record reaches over its end');
     head.units += skipped;
     return offset;
   }
@@ -176,4 +180,8 @@ export class RecordRing {
     this.#bytes.fill(0, at, at + TEXT_BYTES);
     this.#bytes.set(Buffer.from(text, 'latin1'), at);
   }
+}
+
+function damagedRing(how: string): StoreError {
+  return new StoreError('data-loss', `the record ring in shared memory is damaged: ${how}`);
 }

@@ -18,6 +18,7 @@ import { checksum } from './checksum.ts';
 import type { Entry } from './entry.ts';
 import { MAXIMUM_LAYERS } from './geometry.ts';
 import type { ObjectId, ObjectKind } from './control.ts';
+import { isControlChange } from './stored-shapes.ts';
 
 export const RECORD_UNIT_BYTES = 64;
 const FIXED_BYTES = 36;
@@ -169,13 +170,26 @@ export function readEntry(buffer: RecordBuffer, at: number, entry: Entry): void 
   entry.clear();
   for (let layer = 0; layer < layers; layer++) {
     const from = at + FIXED_BYTES + layer * LAYER_BYTES;
-    entry.push(view.getUint32(from, true), view.getUint16(from + 6, true));
+    const slot = view.getUint32(from, true);
+    const mask = view.getUint16(from + 6, true);
+    if (!entry.accepts(slot, mask)) throw new StoreError('data-loss', 'an entry record has layers that cannot be');
+    entry.push(slot, mask);
   }
 }
 
+/** @throws StoreError data-loss when it cannot be a control record that this program wrote */
 export function readControl(buffer: RecordBuffer, at: number): ControlChange {
   const length = buffer.view.getUint32(at + 32, true);
-  return JSON.parse(new TextDecoder().decode(buffer.bytes.subarray(at + FIXED_BYTES, at + FIXED_BYTES + length))) as ControlChange;
+  let cause: unknown;
+  if (length <= MAXIMUM_CONTROL_BYTES) {
+    try {
+      const change: unknown = JSON.parse(new TextDecoder().decode(buffer.bytes.subarray(at + FIXED_BYTES, at + FIXED_BYTES + length)));
+      if (isControlChange(change)) return change as ControlChange;
+    } catch (error) {
+      cause = error;
+    }
+  }
+  throw new StoreError('data-loss', `a control record of ${length} bytes says nothing that this program knows`, { cause });
 }
 
 function put48(view: DataView, at: number, value: number): void {

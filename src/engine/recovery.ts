@@ -18,6 +18,7 @@ import {
   RecordBuffer,
   RecordKind,
   RECORD_UNIT_BYTES,
+  type ControlChange,
   type RecordHead,
 } from './record.ts';
 import type { RecordLog, LogPosition } from './record-log.ts';
@@ -51,11 +52,21 @@ export function readLogs(input: RecoveryInput, done: (error: Error | null, recov
   const head = newHead();
   let logged = { sequence: input.sequence, checksum: input.checksum };
   let life = input.life;
+  let failure: unknown = null;
   const take = (buffer: RecordBuffer, at: number, end: number): void => {
+    // Called by the disk: whoever waits for the logs is to hear of it, not the loop that completes the read.
+    try {
+      if (failure === null) takeBatch(buffer, at, end);
+    } catch (error) {
+      failure = error;
+    }
+  };
+  const takeBatch = (buffer: RecordBuffer, at: number, end: number): void => {
     const copy = new RecordBuffer(buffer.bytes.slice(at, end));
     for (let from = 0; readHead(copy, from, copy.bytes.length, head); from += head.units * RECORD_UNIT_BYTES) {
       if (head.sequence <= logged.sequence) continue;
-      assert(head.sequence === logged.sequence + 1, 'a batch continues the records before it');
+      if (head.sequence !== logged.sequence + 1)
+        throw new StoreError('data-loss', `the record log goes on with record ${head.sequence} after record ${logged.sequence}`);
       logged = { sequence: head.sequence, checksum: readChecksum(copy, from) };
       if (head.kind !== RecordKind.control) continue;
       const change = readControl(copy, from);
@@ -65,6 +76,7 @@ export function readLogs(input: RecoveryInput, done: (error: Error | null, recov
   };
   input.log.recover(input.position, take, (errno) => {
     if (errno !== 0) return done(new StoreError('data-loss', `the pool's record log could not be read (errno ${errno})`), null);
+    if (failure !== null) return done(failure as Error, null);
     try {
       done(null, combine(input, batches, logged, life));
     } catch (error) {
@@ -154,7 +166,12 @@ export class Replay {
     const { objects, tree } = this.#state;
     const { kind, sequence, objectNumber, incarnation } = this.#head;
     if (kind === RecordKind.control) {
-      applyChange(this.#state, readControl(buffer, at), sequence);
+      const change = readControl(buffer, at);
+      for (const number of objectsNamed(change)) {
+        if (objects.byNumber(number) === undefined)
+          throw new StoreError('data-loss', `record ${sequence} names object ${number}, which is not there at its sequence`);
+      }
+      applyChange(this.#state, change, sequence);
       return true;
     }
     if (kind !== RecordKind.entry && kind !== RecordKind.trim) {
@@ -176,6 +193,22 @@ export class Replay {
     readEntry(buffer, at, this.#entry);
     tree.setEntry(object, chunk, this.#entry, sequence);
     return true;
+  }
+}
+
+/** Numbers of the objects that must be there before the change. */
+function objectsNamed(change: ControlChange): readonly number[] {
+  switch (change.change) {
+    case 'create':
+    case 'life':
+      return [];
+    case 'share':
+      return [change.sourceNumber];
+    case 'revert':
+      return [change.volumeNumber, change.snapshotNumber];
+    case 'delete':
+    case 'resize':
+      return [change.number];
   }
 }
 

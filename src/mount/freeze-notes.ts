@@ -8,7 +8,7 @@
  * in the freeze itself and dies only after it. So a note that can be locked names a file system that nobody will freeze
  * any more, and thawing it once is enough; one that cannot be locked is somebody's.
  */
-import { link, mkdir, open, readdir, readFile, rm, stat, type FileHandle } from 'node:fs/promises';
+import { constants, link, mkdir, open, readdir, readFile, rm, stat, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
 import { randomBytes } from 'node:crypto';
 import { tryLock } from '../linux/files.ts';
@@ -53,6 +53,7 @@ export interface FreezeNotesOptions {
 }
 
 const TIMEOUT_MS = 5_000;
+const LARGEST_NOTE_BYTES = 4_096;
 const NAME = /^[a-z0-9][a-z0-9.-]*$/;
 
 export class FreezeNotes {
@@ -132,8 +133,10 @@ export class FreezeNotes {
       if (!tryLock(file.fd)) return 'a process that froze it, or is about to, is not gone yet';
       // Its holder may have removed it, and somebody may have written another, between opening and locking.
       if ((await stat(place).catch(() => null))?.ino !== (await file.stat()).ino) return null;
+      const status = await file.stat();
+      if (!status.isFile() || status.size > LARGEST_NOTE_BYTES) return 'this is no note of ours; look at it and remove it';
       const noted = parseNote(await file.readFile('utf8'));
-      if (noted === null) return 'another version of this program wrote the note';
+      if (noted === null) return 'another version of this program wrote the note, or it is damaged; look at it and remove it';
       const target = whatToThaw(noted, {
         bootId: await bootId(),
         sequence: presentSequence(noted.devicePath),
@@ -168,14 +171,21 @@ export function whatToThaw(
 }
 
 function parseNote(text: string): NotedFreeze | null {
-  const note = JSON.parse(text) as Partial<NotedFreeze>;
-  const known = note.version === 1 && typeof note.bootId === 'string' && typeof note.devicePath === 'string';
-  return known && /^\/dev\/loop\d+$/.test(note.devicePath ?? '') ? (note as NotedFreeze) : null;
+  let note: Partial<NotedFreeze> | null;
+  try {
+    note = JSON.parse(text) as Partial<NotedFreeze> | null;
+  } catch {
+    return null;
+  }
+  if (note?.version !== 1 || typeof note.bootId !== 'string' || typeof note.devicePath !== 'string') return null;
+  if (note.sequence !== null && !Number.isSafeInteger(note.sequence)) return null;
+  return /^\/dev\/loop\d+$/.test(note.devicePath) ? (note as NotedFreeze) : null;
 }
 
 async function openIfThere(place: string): Promise<FileHandle | null> {
   try {
-    return await open(place, 'r');
+    // A pipe in its place would otherwise be waited for.
+    return await open(place, constants.O_RDONLY | constants.O_NONBLOCK);
   } catch (error) {
     if (isSystemError(error, 'ENOENT')) return null;
     throw error;

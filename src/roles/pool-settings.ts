@@ -92,7 +92,10 @@ function readSettings(settingsFolder: string, node: string): Partial<Record<stri
 /** Null when there is no such file: the node has no settings of its own. A missing folder is a mistake. */
 function readIfThere(file: string): string | null {
   try {
-    const { size } = fs.statSync(file);
+    const status = fs.statSync(file);
+    const { size } = status;
+    // A pipe, for one, would be waited for.
+    if (!status.isFile()) throw invalid(`cannot read ${file}, the settings of this node: it is not a regular file`);
     if (size > LARGEST_FILE_BYTES) throw invalid(`${file} has ${size} bytes, more than ${LARGEST_FILE_BYTES}`);
     return fs.readFileSync(file, 'utf8');
   } catch (cause) {

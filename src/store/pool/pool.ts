@@ -30,6 +30,7 @@ const CREATION_LIMIT_MS = 60_000;
 const ZEROS_BYTES = 4 * MIB;
 /** As LMDB calls it. */
 const METADATA_FILE = 'data.mdb';
+const LARGEST_IDENTITY_BYTES = 64 * 1024;
 /** Marks a creation under way. */
 const CREATING = 'creating';
 const OWN_NAMES: readonly string[] = ['data', 'log', 'meta', 'pool.json', 'pool.json.new', CREATING];
@@ -317,11 +318,20 @@ function writeIdentity(folder: string, identity: PoolIdentity): void {
   syncFolderBlocking(folder);
 }
 
+/** A pipe, for one, would be waited for. */
+function demandFile(file: string): fs.Stats {
+  const status = fs.lstatSync(file);
+  if (!status.isFile()) throw new Error('it is not a regular file');
+  return status;
+}
+
 function parseIdentity(file: string): PoolIdentity {
   const foreign = (cause?: unknown): StoreError =>
     new StoreError('failed-precondition', `${file} does not describe a pool of chunkstore: give another folder`, { cause });
   let value: unknown;
   try {
+    const { size } = demandFile(file);
+    if (size > LARGEST_IDENTITY_BYTES) throw new Error(`it has ${size} bytes`);
     value = JSON.parse(fs.readFileSync(file, 'utf8'));
   } catch (error) {
     throw foreign(error);

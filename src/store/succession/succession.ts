@@ -69,6 +69,8 @@ export function isSucceeded(succession: Succession, pod: string): boolean {
 }
 
 const VERSION = 1;
+/** The keys of all devices that a keeper holds for a pool take a few hundred KiB at most. */
+const LARGEST_FILE_BYTES = 4 * 1024 * 1024;
 
 export class SuccessionFile {
   readonly #file: string;
@@ -83,6 +85,8 @@ export class SuccessionFile {
   /** What is not there or cannot be read is as if nobody had the pool before. */
   read(): Succession {
     try {
+      const status = fs.statSync(this.#file);
+      if (!status.isFile() || status.size > LARGEST_FILE_BYTES) throw new Error(`it is no file of at most ${LARGEST_FILE_BYTES} bytes`);
       return decode(fs.readFileSync(this.#file, 'utf8'));
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT' && !this.#warned) {
