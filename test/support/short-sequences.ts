@@ -56,7 +56,7 @@ const alphabet: readonly Letter[] = [
 const schedules: readonly Schedule[] = ['settled', 'overlapping'];
 const beginnings: readonly Beginning[] = ['apart', 'related'];
 
-const endings: readonly Ending[] = [
+export const endings: readonly Ending[] = [
   'kill',
   'lose',
   'keep',

@@ -62,6 +62,8 @@ export class SimulatedWorld {
   #engine: EngineUnderTest | null = null;
   #ready = false;
   #startError: Error | null = null;
+  /** Calls of all processes so far. */
+  portCalls = 0;
   #portCallsLeft = Infinity;
   #generation = 0;
   #connectTo: EngineUnderTest | null = null;
@@ -114,6 +116,7 @@ export class SimulatedWorld {
   /** Ports of a process that starts now; completions of its disk operations go to `report`. */
   ports(report: (tag: number, result: number) => void): EnginePorts {
     const call = <T>(action: () => T): T => {
+      this.portCalls += 1;
       this.#portCallsLeft -= 1;
       // Once dead, dead: whoever catches this error meets it again at its next call.
       if (this.#portCallsLeft <= 0) throw new ProcessKilled('killed inside a port call');
