@@ -61,7 +61,9 @@ export class WalkContext {
     if (!this.world.alive) return;
     if (this.calls.size > 0)
       throw new Violation(`${[...this.calls].map((call) => call.request.kind).join(', ')} not answered, and nothing more happens`);
-    const parked = this.ranges.size > 0 ? (this.callNow({ kind: 'pool' }) as PoolInfo).parkedWrites : 0;
+    const pool = this.ranges.size > 0 ? (this.callNow({ kind: 'pool' }) as PoolInfo | null) : null;
+    if (!this.world.alive) return;
+    const parked = pool?.parkedWrites ?? 0;
     const waiting = [...this.ranges].filter((range) => range.kind !== 'write' || parked === 0);
     if (waiting.length > 0) throw new Violation(`requests not answered, and nothing more happens: ${JSON.stringify(waiting)}`);
   }
