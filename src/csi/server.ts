@@ -14,6 +14,7 @@ import type { Identity } from './generated/messages.ts';
 import type { ServedNode } from './node/node.ts';
 import { csiService, loadCsiPackage, type CsiServiceName } from './proto.ts';
 import { codeName, toStatus, type CallStatus } from './status.ts';
+import { CallLimit } from '../util/call-limit.ts';
 import { StoreError } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
 import type { CallObserver } from '../util/metrics.ts';
@@ -52,8 +53,14 @@ const POLLED: ReadonlySet<string> = new Set([
 /** The address length of a unix socket in Linux (108 bytes with its terminator). */
 const MAXIMUM_SOCKET_PATH_BYTES = 107;
 
+/** A request that names thousands of nodes has about one MiB. */
+const MAXIMUM_REQUEST_BYTES = 4 * 1024 * 1024;
+/** Over all connections. Sidecars make a hundred at once, a kubelet one a volume. */
+const MOST_CALLS = 2_048;
+
 export class CsiServer {
   readonly #server: Server;
+  readonly #limit = new CallLimit({ maximum: MOST_CALLS });
   readonly #options: CsiServerOptions;
   #socket: { readonly path: string; readonly inode: number } | null = null;
   /** Handlers that still run, also those whose caller has gone. */
@@ -61,7 +68,10 @@ export class CsiServer {
 
   constructor(options: CsiServerOptions) {
     this.#options = options;
-    this.#server = new Server();
+    this.#server = new Server({
+      'grpc.max_receive_message_length': MAXIMUM_REQUEST_BYTES,
+      'grpc.max_concurrent_streams': MOST_CALLS,
+    });
     const definition = loadCsiPackage();
     const services: readonly (readonly [CsiServiceName, object | undefined])[] = [
       ['Identity', options.identity],
@@ -124,7 +134,12 @@ export class CsiServer {
     return (call, callback) => {
       const answer = async (): Promise<void> => {
         const { failure, response } = await this.#run(methodName, method, call.request);
-        callback(failure, response);
+        try {
+          callback(failure, response);
+        } catch (error) {
+          // The call is lost, and its caller's time limit ends it; all others go on.
+          this.#options.log.error({ method: methodName, err: error }, `${methodName} could not be answered`);
+        }
       };
       const running = answer();
       this.#running.add(running);
@@ -142,7 +157,7 @@ export class CsiServer {
       return { method: methodName, requestId, ...subjectOf(request), durationMs, code: codeName(code) };
     };
     try {
-      const response = await method(request);
+      const response = await this.#limit.run(() => method(request));
       log[POLLED.has(methodName) ? 'debug' : 'info'](line(status.OK), `${methodName} done`);
       return { failure: null, response };
     } catch (error) {

@@ -217,3 +217,12 @@ describe('paging', () => {
     expect(() => page(items, { maxEntries: -1, startingToken: '' }, 'volumes')).toThrow('max_entries is negative');
   });
 });
+
+test('mount flags are no larger than the specification lets them be', () => {
+  const flagged = (mountFlags: string[]): (() => unknown) => {
+    const mount = { fsType: '', mountFlags, volumeMountGroup: '' };
+    return () => requireCapability({ mount, accessMode: { mode: 'SINGLE_NODE_WRITER' }, accessType: 'mount' }, 'volume_capability');
+  };
+  expect(flagged(['a'.repeat(4_000), 'b'.repeat(96)])).not.toThrow();
+  expect(flagged(['a'.repeat(4_000), 'b'.repeat(97)])).toThrow(/mount_flags is larger than 4096 bytes/);
+});

@@ -30,7 +30,9 @@ export function requireAllowedNodes(requirement: TopologyRequirement | null): Al
   const requisite = requirement.requisite.map((topology, index) => requireNode(topology, `accessibility_requirements.requisite[${index}]`));
   const preferred = requirement.preferred.map((topology, index) => requireNode(topology, `accessibility_requirements.preferred[${index}]`));
   if (requisite.length === 0 && preferred.length === 0) return null;
-  const stray = requisite.length > 0 ? preferred.find((node) => !requisite.includes(node)) : undefined;
+  // A set: a request may name any number of nodes, and nobody else is served while they are compared.
+  const allowed = new Set(requisite);
+  const stray = allowed.size > 0 ? preferred.find((node) => !allowed.has(node)) : undefined;
   if (stray !== undefined) throw invalid('accessibility_requirements.preferred', `has ${JSON.stringify(stray)}, which requisite has not`);
   return { preferred, all: [...new Set([...preferred, ...requisite])] };
 }

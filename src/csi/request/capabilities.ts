@@ -5,7 +5,7 @@
 import type { VolumeCapability, VolumeCapability_AccessMode_Mode } from '../generated/messages.ts';
 import type { FileSystem } from '../ports.ts';
 import { StoreError } from '../../util/errors.ts';
-import { invalid, missing } from './fields.ts';
+import { invalid, missing, requireListSize } from './fields.ts';
 
 export type AccessMode = 'SINGLE_NODE_WRITER' | 'SINGLE_NODE_READER_ONLY' | 'SINGLE_NODE_SINGLE_WRITER' | 'SINGLE_NODE_MULTI_WRITER';
 
@@ -64,6 +64,7 @@ export function requireCapability(capability: VolumeCapability | null, field: st
   if (capability.block !== undefined) return { access: 'block', mode };
   if (capability.mount === undefined) throw missing(`${field}.access_type`);
   const { fsType, mountFlags, volumeMountGroup } = capability.mount;
+  requireListSize(mountFlags, `${field}.mount.mount_flags`);
   if (volumeMountGroup !== '') throw invalid(`${field}.mount.volume_mount_group`, 'is not supported');
   return {
     access: 'mount',

@@ -5,6 +5,8 @@ import { StoreError } from '../../util/errors.ts';
 /** CSI 1.13, "Size Limits". */
 const MAXIMUM_STRING_BYTES = 128;
 const MAXIMUM_MAP_BYTES = 4_096;
+/** CSI 1.13, VolumeCapability.MountVolume.mount_flags. */
+const MAXIMUM_LIST_BYTES = 4_096;
 /** Linux, PATH_MAX less its terminator. */
 const MAXIMUM_PATH_BYTES = 4_095;
 
@@ -44,6 +46,11 @@ export function requirePath(path: string, field: string): string {
 export function requireMapSize(map: Readonly<Record<string, string>>, field: string): void {
   const bytes = Object.entries(map).reduce((sum, [key, value]) => sum + Buffer.byteLength(key) + Buffer.byteLength(value), 0);
   if (bytes > MAXIMUM_MAP_BYTES) throw invalid(field, `is larger than ${MAXIMUM_MAP_BYTES} bytes`);
+}
+
+export function requireListSize(list: readonly string[], field: string): void {
+  const bytes = list.reduce((sum, text) => sum + Buffer.byteLength(text), 0);
+  if (bytes > MAXIMUM_LIST_BYTES) throw invalid(field, `is larger than ${MAXIMUM_LIST_BYTES} bytes`);
 }
 
 export function requireMaximumEntries(count: number): number {

@@ -20,6 +20,8 @@ interface Waiting {
 }
 
 const LIMIT_MS = 10_000;
+/** One node role a node, and for a moment its successor. More are of processes that lost count: the oldest goes. */
+const MOST_SESSIONS = 16;
 
 export class NodeSessions {
   readonly #log: Logger;
@@ -45,6 +47,11 @@ export class NodeSessions {
 
   opened(session: NodeSessionStream): void {
     this.#sessions.push(session);
+    if (this.#sessions.length > MOST_SESSIONS) {
+      const oldest = this.#sessions[0]!;
+      this.closed(oldest);
+      oldest.end();
+    }
     this.#newcomer.resolve();
     this.#newcomer = Promise.withResolvers<void>();
   }
@@ -60,9 +67,10 @@ export class NodeSessions {
     for (const session of [...this.#sessions]) session.end();
   }
 
-  replied(reply: NodeReplyMessage): void {
-    // A reply that comes after its limit finds nobody waiting; nothing is lost by that.
-    this.#waiting.get(reply.requestId)?.settle(reply.error === '' ? null : reply.error);
+  replied(session: NodeSessionStream, reply: NodeReplyMessage): void {
+    // A reply that comes after its limit finds nobody waiting; nothing is lost by that. One session does not answer for another.
+    const waiting = this.#waiting.get(reply.requestId);
+    if (waiting?.session === session) waiting.settle(reply.error === '' ? null : reply.error);
   }
 
   /**

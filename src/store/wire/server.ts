@@ -13,18 +13,12 @@ import {
   type ServerUnaryCall,
   type UntypedServiceImplementation,
 } from '@grpc/grpc-js';
+import { CallLimit } from '../../util/call-limit.ts';
 import { StoreError } from '../../util/errors.ts';
 import type { Logger } from '../../util/log.ts';
 import type { CallObserver } from '../../util/metrics.ts';
 import { toStatus } from './errors.ts';
-import {
-  loadStoreProtocol,
-  MAXIMUM_MESSAGE_BYTES,
-  type NodeReplyMessage,
-  type NodeRequestMessage,
-  type StoreCallName,
-  type StoreCalls,
-} from './messages.ts';
+import { loadStoreProtocol, type NodeReplyMessage, type NodeRequestMessage, type StoreCallName, type StoreCalls } from './messages.ts';
 import type { NodeSessions, NodeSessionStream } from './node-sessions.ts';
 
 type ServiceCallName = Exclude<StoreCallName, 'handOver'>;
@@ -67,13 +61,14 @@ export function createStoreServer(options: {
   readonly handOver?: HandOverHandler;
 }): Server {
   const { nodes, log, handOver } = options;
+  const witness = { ...options, limit: new CallLimit({ maximum: MOST_CALLS }) };
   return createServer(
     {
-      ...unaryCalls([...CONTROLLER_CALLS, ...NODE_CALLS], options),
-      ...(handOver !== undefined && { handOver: unary('handOver', handOver, options) }),
+      ...unaryCalls([...CONTROLLER_CALLS, ...NODE_CALLS], witness),
+      ...(handOver !== undefined && { handOver: unary('handOver', handOver, witness) }),
       nodeSession: (call: ServerDuplexStream<NodeReplyMessage, NodeRequestMessage>) => serveNodeSession(call, nodes, log),
     },
-    { 'grpc.max_receive_message_length': MAXIMUM_MESSAGE_BYTES },
+    { 'grpc.max_receive_message_length': MAXIMUM_REQUEST_BYTES, 'grpc.max_concurrent_streams': MOST_CALLS },
   );
 }
 
@@ -83,7 +78,7 @@ export function createControllerServer(options: {
   readonly log: Logger;
   readonly observe?: CallObserver;
 }): Server {
-  return createServer(unaryCalls(CONTROLLER_CALLS, options), {
+  return createServer(unaryCalls(CONTROLLER_CALLS, { ...options, limit: new CallLimit({ maximum: MOST_CALLS }) }), {
     'grpc.max_receive_message_length': MAXIMUM_REQUEST_BYTES,
     'grpc.max_concurrent_streams': 256,
     // A controller whose node died must not stay in the count of connections.
@@ -94,6 +89,10 @@ export function createControllerServer(options: {
 
 /** Requests are names, sizes and a few attributes; only answers are large. */
 const MAXIMUM_REQUEST_BYTES = 1024 * 1024;
+/** Of one server, over all its connections. */
+const MOST_CALLS = 2_048;
+/** Requests to a node role that it has not read: some thousand. It does not read at all then. */
+const MOST_UNREAD_BYTES = 256 * 1024;
 
 function createServer(implementation: UntypedServiceImplementation, options: ServerOptions): Server {
   const server = new Server(options);
@@ -103,6 +102,7 @@ function createServer(implementation: UntypedServiceImplementation, options: Ser
 
 /** Where calls are written down. */
 interface Witness {
+  readonly limit: CallLimit;
   readonly log: Logger;
   readonly observe?: CallObserver;
 }
@@ -128,10 +128,13 @@ function unary<Name extends StoreCallName>(
   const handle = (call: ServerUnaryCall<StoreCalls[Name]['request'], unknown>, done: sendUnaryData<StoreCalls[Name]['response']>): void => {
     const gone = new AbortController();
     call.on('cancelled', () => gone.abort());
-    void answer(name, call.request, (request) => serve(request, { gone: gone.signal }), witness).then(
-      (response) => done(null, response),
-      (error: unknown) => done(toStatus(error)),
-    );
+    void answer(name, call.request, (request) => serve(request, { gone: gone.signal }), witness)
+      .then(
+        (response) => done(null, response),
+        (error: unknown) => done(toStatus(error)),
+      )
+      // The call is lost, and its caller's time limit ends it; all others go on.
+      .catch((error: unknown) => witness.log.error({ call: name, err: error }, 'a call could not be answered'));
   };
   return handle as UntypedHandleCall;
 }
@@ -140,13 +143,13 @@ async function answer<Request, Response>(
   name: string,
   request: Request,
   serve: (request: Request) => Promise<Response>,
-  { log, observe }: Witness,
+  { limit, log, observe }: Witness,
 ): Promise<Response> {
   const requestId = randomUUID();
   const startedMs = performance.now();
   const about = { requestId, call: name, ...identity(request) };
   try {
-    const response = await serve(request);
+    const response = await limit.run(() => serve(request));
     const durationMs = since(startedMs);
     log.debug({ ...about, durationMs }, 'call');
     observe?.({ name, code: 'OK', durationMs });
@@ -161,7 +164,13 @@ async function answer<Request, Response>(
 }
 
 function serveNodeSession(call: ServerDuplexStream<NodeReplyMessage, NodeRequestMessage>, nodes: NodeSessions, log: Logger): void {
-  const session: NodeSessionStream = { send: (request) => void call.write(request), end: () => void call.end() };
+  const session: NodeSessionStream = {
+    send: (request) => {
+      if (call.writableLength < MOST_UNREAD_BYTES) call.write(request);
+      else call.destroy(new Error('the node role does not read what it is asked'));
+    },
+    end: () => void call.end(),
+  };
   nodes.opened(session);
   let open = true;
   const close = (): void => {
@@ -172,7 +181,7 @@ function serveNodeSession(call: ServerDuplexStream<NodeReplyMessage, NodeRequest
   };
   call.on('data', (reply: NodeReplyMessage) => {
     if (reply.requestId === 0) log.info({ node: reply.node }, 'node session opened');
-    else nodes.replied(reply);
+    else nodes.replied(session, reply);
   });
   call.on('end', () => {
     close();

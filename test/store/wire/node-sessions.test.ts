@@ -1,18 +1,19 @@
 import { expect, test } from '@jest/globals';
 import type { NodeRequestMessage } from '../../../src/store/wire/messages.ts';
-import { NodeSessions } from '../../../src/store/wire/node-sessions.ts';
+import { NodeSessions, type NodeSessionStream } from '../../../src/store/wire/node-sessions.ts';
 import { silentLogger } from '../../../src/util/log.ts';
 
 /** A node that does at once what it is asked. */
 function connect(sessions: NodeSessions): NodeRequestMessage[] {
   const asked: NodeRequestMessage[] = [];
-  sessions.opened({
+  const session: NodeSessionStream = {
     send: (request) => {
       asked.push(request);
-      queueMicrotask(() => sessions.replied({ requestId: request.requestId, error: '', node: 'n1' }));
+      queueMicrotask(() => sessions.replied(session, { requestId: request.requestId, error: '', node: 'n1' }));
     },
     end: () => {},
-  });
+  };
+  sessions.opened(session);
   return asked;
 }
 
@@ -33,4 +34,21 @@ test('a node that does not come in time is not waited for any longer', async () 
   const asked = connect(sessions);
   await sessions.beforeCut('volume', { freeze: false }, () => Promise.resolve());
   expect(asked).toHaveLength(1);
+});
+
+test('nobody answers for another, and of too many the oldest goes', async () => {
+  const sessions = new NodeSessions({ log: silentLogger() });
+  const ended: number[] = [];
+  const streams = Array.from({ length: 20 }, (_, index): NodeSessionStream => {
+    return { send: () => {}, end: () => void ended.push(index) };
+  });
+  for (const stream of streams) sessions.opened(stream);
+  expect(ended).toEqual([0, 1, 2, 3]);
+  let isCut = false;
+  const cut = sessions.beforeCut('volume', { freeze: false }, async () => void (isCut = true));
+  for (const stream of streams.slice(0, -1)) sessions.replied(stream, { requestId: 1, error: '', node: 'n1' });
+  await new Promise(setImmediate);
+  expect(isCut).toBe(false);
+  sessions.replied(streams.at(-1)!, { requestId: 1, error: '', node: 'n1' });
+  await cut;
 });
