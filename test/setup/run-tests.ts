@@ -36,6 +36,8 @@ const layers: readonly Layer[] = [
   { name: 'e2e', projects: ['e2e', 'e2e-alone'], timeoutMs: 75 * minuteMs, workers: 3, onRequest: true },
 ];
 const clusterProgram = join(import.meta.dirname, '../e2e/cluster/cluster');
+/** Of a test that names no other: for one that hangs, not for one on a busy machine. Jest's own limit is 5 s. */
+const testLimitMs = 60_000;
 /** How long jest may take to end once its report is written; after that some test has left a handle open. */
 const endingLimitMs = 30_000;
 
@@ -99,6 +101,7 @@ function runJest(options: { layer: Layer; reportFile: string; stop: AbortSignal 
       '--selectProjects',
       ...(layer.projects ?? [layer.name]),
       '--ci',
+      `--testTimeout=${testLimitMs}`,
       '--json',
       `--outputFile=${reportFile}`,
       layer.workers === 1 ? '--runInBand' : `--maxWorkers=${layer.workers}`,
