@@ -35,7 +35,7 @@ const PROPER: ReadonlySet<status> = new Set([
 
 const CALLS_A_ROUND = 600;
 const MIB = 1 << 20;
-/** Needs /dev/fuse: fuzz-system.ts does it with all the rest of a driver. */
+/** Needs /dev/fuse and loop devices, which this layer does without. */
 const WITH_DEVICES: ReadonlySet<string> = new Set(['Attach']);
 const BUILDING: ReadonlySet<string> = new Set(['CreateVolume', 'CreateSnapshot', 'ResizeVolume', 'RevertVolume']);
 
