@@ -98,8 +98,21 @@ export class LoopDevices {
         if (devices.length === 0) break;
         for (const device of devices) await this.#takeDown(device);
       }
-      await this.#options.store.detach(id);
+      await this.#tellStoreOfDetach(id);
     });
+  }
+
+  /** The kernel lets go of a file somewhat after its device is gone, and the store hears of it from the kernel. */
+  async #tellStoreOfDetach(id: string): Promise<void> {
+    const deadline = performance.now() + releaseWaitMs;
+    for (;;) {
+      try {
+        return await this.#options.store.detach(id);
+      } catch (error) {
+        if (!(error instanceof StoreError) || error.code !== 'in-use' || performance.now() >= deadline) throw error;
+      }
+      await delay(releasePollMs);
+    }
   }
 
   /** The path of the volume's device, or null. */
@@ -242,6 +255,8 @@ export class LoopDevices {
 }
 
 const leftoverWaitMs = 1_000;
+const releaseWaitMs = 2_000;
+const releasePollMs = 20;
 
 function poolOf(id: string): string {
   const [pool = '', object = '', ...rest] = id.split('.');

@@ -5,6 +5,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
+import { StoreError } from '../../src/util/errors.ts';
 import { KeeperClient } from '../../src/block/keeper-client.ts';
 import { Keeper } from '../../src/block/keeper.ts';
 import { LoopDevices } from '../../src/block/node-devices.ts';
@@ -58,6 +59,21 @@ describeWithDevices('loop devices over FUSE files', () => {
   afterAll(async () => {
     await poller.close();
     fs.rmSync(folder, { recursive: true });
+  });
+
+  test('a store that hears of the end of a device somewhat later is told again', async () => {
+    await devices.attach(id);
+    let refusals = 3;
+    const late = {
+      attach: (volume: string) => volumes.attach(volume),
+      detach: async (volume: string) => {
+        if (refusals-- > 0) throw new StoreError('in-use', 'a loop device is set up over it: detach that first');
+        await volumes.detach(volume);
+      },
+    };
+    await new LoopDevices({ store: late, keeperOf: () => Promise.resolve(nodeClient), timeoutMs: 1500 }).detach(id);
+    expect(refusals).toBe(-1);
+    expect(volumes.calls.at(-1)).toBe(`detach ${id}`);
   });
 
   test('hold what is written, zero what is discarded, and leave nothing behind', async () => {
