@@ -7,8 +7,11 @@ import type { Ring } from '../linux/ring.ts';
 import { Errno } from './fuse.ts';
 import { Kind } from './user-data.ts';
 
+/** What operations on disks need of a ring. */
+export type DiskRing = Pick<Ring, 'read' | 'write' | 'readFixed' | 'writeFixed' | 'syncData'>;
+
 export interface DiskOperationsOptions {
-  readonly ring: Ring;
+  readonly ring: DiskRing;
   /** Address of the shared memory, from which memory offsets count. */
   readonly memoryAddress: number;
   /** The part of the shared memory that the ring has registered; length 0: none. */
@@ -21,7 +24,7 @@ export interface DiskOperationsOptions {
 export class DiskOperations {
   inFlight = 0;
 
-  readonly #ring: Ring;
+  readonly #ring: DiskRing;
   readonly #memoryAddress: number;
   readonly #registeredStart: number;
   readonly #registeredEnd: number;

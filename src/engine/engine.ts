@@ -407,7 +407,9 @@ export class Engine {
       state.durability.fail(Errno.io);
       this.#parts?.requests.fail();
       this.#parts?.checkpointer.abandon();
-      for (const { failed } of [...(this.#walk === null ? [] : [this.#walk]), ...this.#walksWaiting.splice(0)]) failed();
+      // A walk that is over has been answered, though nobody has looked since.
+      const walks = this.#walk === null || this.#walk.walker.over ? [] : [this.#walk];
+      for (const { failed } of [...walks, ...this.#walksWaiting.splice(0)]) failed();
       this.#walk = null;
     }
     this.#options.failed(error);

@@ -1,5 +1,6 @@
 /** What the world can do to a pool's disks, and that nothing is called durable that may not be. */
 import { describe, expect, test } from '@jest/globals';
+import type { CheckReport } from '../../src/engine/control.ts';
 import { ScriptedPool } from '../support/scripted-pool.ts';
 
 const ioErrno = 5;
@@ -78,6 +79,21 @@ describe('a failed sync', () => {
     const flush = pool.flush('a');
     pool.settle();
     expect(flush).toMatchObject({ answered: true, errno: 0 });
+  });
+});
+
+describe('a walk of the pool', () => {
+  test('that is over is answered once, though the pool fails before anybody has looked again', () => {
+    const { pool, failures } = failingPool();
+    const check = pool.control<CheckReport>({ kind: 'check' });
+    for (let slices = 0; !check.answered && slices < 100; slices += 1) pool.world.background();
+    expect(check).toMatchObject({ answered: true, error: null });
+    pool.backgroundStops = true;
+    pool.world.log.inject({ kind: 'sync', skip: 0, times: 1, errno: ioErrno });
+    pool.flush('a');
+    pool.settle();
+    expect(failures.length).toBe(1);
+    expect(check.error).toBeNull();
   });
 });
 

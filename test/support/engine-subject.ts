@@ -81,7 +81,7 @@ export function engineSubject(options: { readonly wrapPorts?: PortsWrapper } = {
   return {
     setup: drawSetup,
     engineMemoryBytes: engineMemoryLayout({ ringUnits: largestRingUnits }).totalBytes,
-    makeEngine: (ports, setup) => makeEngine(ports, setup),
+    makeEngine: (ports, setup, failed) => makeEngine(ports, setup, { failed }),
     format: formatSimulatedPool,
     ...(options.wrapPorts ? { wrapPorts: options.wrapPorts } : {}),
     mayBeFull: true,

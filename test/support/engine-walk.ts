@@ -28,6 +28,8 @@ export class EngineWalk {
   #crash: Crash = 'none';
   #down = true;
   operations = 0;
+  /** What the last injected fault has hit. */
+  fault: { readonly hits: number } | null = null;
 
   constructor(options: EngineWalkOptions) {
     this.#walk = new WalkContext(options);
@@ -36,6 +38,16 @@ export class EngineWalk {
     this.#proofs = new WalkProofs(this.#walk, this.#requests);
     this.world = options.world;
     this.model = this.#walk.model;
+  }
+
+  /** Why the engine has stopped, as it says. */
+  get failure(): Error | null {
+    return this.#walk.failure;
+  }
+
+  /** The engine says that it has stopped. */
+  stopped(error: Error): void {
+    this.#walk.stopped(error);
   }
 
   /** What the generator may know. */
@@ -107,6 +119,12 @@ export class EngineWalk {
       case 'power':
         world.powerLoss(action.style);
         this.#died('power');
+        return true;
+      case 'fail':
+        this.fault = world.fail(action.fault);
+        if (action.fault.port === 'data' && action.fault.kind !== 'sync') this.#walk.mayFail = true;
+        else this.#walk.mayBreak = true;
+        if ('how' in action.fault && action.fault.how === 'torn') this.model.tears = true;
         return true;
       case 'start':
         if (this.#serving || world.alive) return false;
@@ -199,13 +217,20 @@ export class EngineWalk {
     if (action.dieAfter !== null) world.killInsidePortCall(action.dieAfter);
     world.start();
     this.#walk.waitUntil(() => !world.alive || world.ready || world.startError !== null, 'the start');
-    if (world.startError) throw new Violation(`the engine does not start: ${world.startError.message}`);
+    if (world.startError) {
+      if (!this.#walk.mayBreak || world.startError.message === '')
+        throw new Violation(`the engine does not start: ${world.startError.message}`);
+      world.kill();
+      this.#noticeDeath();
+      return true;
+    }
     if (!world.alive) {
       this.#noticeDeath();
       return true;
     }
     const list = this.#walk.callNow({ kind: 'list' }) as ObjectInfo[] | null;
     if (!list || !world.alive) {
+      if (world.alive) world.kill(); // it has stopped already
       this.#noticeDeath();
       return true;
     }
@@ -248,6 +273,8 @@ export class EngineWalk {
       if (this.#crash === 'none') this.#crash = 'kill';
     }
     this.#down = true;
+    // The faults end with the process, and so does what it said.
+    Object.assign(this.#walk, { mayFail: false, mayBreak: false, failure: null, refused: null });
     this.#walk.calls.clear();
   }
 }

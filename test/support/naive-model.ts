@@ -44,6 +44,8 @@ interface ControlToken {
 export class NaiveModel {
   readonly content = new StampedContent();
   readonly objects = new Map<string, ModelObject>();
+  /** Writes that fail may leave sectors of the old and the new content in one granule. */
+  tears = false;
   readonly #recovery = new ModelRecovery(this);
   readonly #reads = new Set<ReadToken>();
   readonly #changes = new Set<ChangeToken>();
@@ -319,6 +321,12 @@ export class NaiveModel {
     if (torn && this.content.isMixOf(bytes, history.afterPowerLoss())) {
       const value = this.content.literal(bytes);
       object.granules.set(granule, new GranuleHistory([newEntry(value, -1, -1)]));
+      return value;
+    }
+    if (this.tears && history.current().length > 1 && this.content.isMixOf(bytes, history.afterPowerLoss())) {
+      const value = this.content.literal(bytes);
+      const time = this.now();
+      history.add({ ...newEntry(value, time, time), uncertain: true });
       return value;
     }
     const wanted = [...allowed].map((value) => this.content.describe(this.content.bytesOf(value))).join(' or ');

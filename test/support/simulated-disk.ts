@@ -8,6 +8,9 @@
  *   not, which is left open until the power is lost.
  * - The death of the process leaves its operations in flight: they land whole, in part or not at all, at the latest
  *   when `settleOrphans` says that they are over (what the lock on the real file tells a successor).
+ * - An operation may be made to fail: with an error after some of it took effect, short (a prefix took effect, and the
+ *   result says how much), or torn (as an error, with single sectors of a block written). Of what
+ *   a failed sync was to cover some stays in doubt: no later sync of the same process covers it, whatever it says.
  * - Memory is checked too: a write's bytes must not change and a read's target must not be shared while in flight;
  *   two writes in flight at the same block are a violation, because nobody could say which one stays.
  */
@@ -23,12 +26,16 @@ export type DiskOperationKind = 'read' | 'write' | 'sync';
 /** What a power loss does to what was not synced: `lose` it all, `keep` it all, or draw each block (with torn ones). */
 export type PowerLossStyle = 'lose' | 'keep' | 'draw';
 
-/** The next operations of this kind fail: the first `skip` pass, then `times` of them end with `errno`. */
+/** How an operation fails; a sync that is to be short or torn ends with an error. */
+export type DiskFailure = 'error' | 'short' | 'torn';
+
+/** The next operations of this kind fail: the first `skip` pass, then `times` of them end with `errno`, or short. */
 export interface DiskFault {
   readonly kind: DiskOperationKind;
   readonly skip: number;
   readonly times: number;
   readonly errno: number;
+  readonly how?: DiskFailure;
 }
 
 export interface SimulatedDiskOptions {
@@ -45,6 +52,8 @@ export type Pace = 'normal' | 'slow' | 'stuck';
 interface Version {
   readonly bytes: Uint8Array;
   readonly write: DiskOperation;
+  /** A sync that was to cover it has failed. */
+  doubtful: boolean;
 }
 
 interface DiskOperation {
@@ -55,6 +64,9 @@ interface DiskOperation {
   readonly tag: number;
   readonly issuedAt: number;
   readonly errno: number;
+  readonly how: DiskFailure;
+  /** Of a short one: what takes effect. */
+  readonly shortBlocks: number;
   /** How long it takes beside others: much can happen around a slow operation, nearly everything around a stuck one. */
   readonly pace: Pace;
   /** A write's bytes as they were when it was issued. */
@@ -65,10 +77,13 @@ interface DiskOperation {
   completedAt: number;
 }
 
-interface FaultState {
+/** A fault that was injected. */
+export interface FaultState {
   readonly fault: DiskFault;
   skip: number;
   times: number;
+  /** Operations that it has hit. */
+  hits: number;
 }
 
 const paces: readonly Pace[] = [...new Array<Pace>(33).fill('normal'), ...new Array<Pace>(6).fill('slow'), 'stuck'];
@@ -167,6 +182,7 @@ export class SimulatedDisk {
     for (const operation of this.#operations) operation.report = null;
     this.#operations = this.#operations.filter((operation) => operation.kind !== 'sync');
     this.#faults = [];
+    for (const versions of this.#unsynced.values()) for (const version of versions) version.doubtful = false;
   }
 
   /** The operations of dead processes are over now: each landed, landed in part, or was cancelled. */
@@ -199,8 +215,10 @@ export class SimulatedDisk {
     this.#view.set(this.#durable);
   }
 
-  inject(fault: DiskFault): void {
-    this.#faults.push({ fault, skip: fault.skip, times: fault.times });
+  inject(fault: DiskFault): FaultState {
+    const state = { fault, skip: fault.skip, times: fault.times, hits: 0 };
+    this.#faults.push(state);
+    return state;
   }
 
   /** What a read would return now. */
@@ -241,6 +259,7 @@ export class SimulatedDisk {
     if (kind !== 'sync') this.#refuseSharing(kind, offsetBytes, lengthBytes, memoryOffset);
     this.counts[kind] += 1;
     this.#now += 1;
+    const fault = this.#faultFor(kind);
     this.#operations.push({
       kind,
       offsetBytes,
@@ -248,7 +267,9 @@ export class SimulatedDisk {
       memoryOffset,
       tag,
       issuedAt: this.#now,
-      errno: this.#faultFor(kind),
+      errno: fault?.errno ?? 0,
+      how: fault?.how ?? 'error',
+      shortBlocks: fault?.how === 'short' ? this.#random.below(Math.max(1, lengthBytes / blockSizeBytes)) : 0,
       pace: this.#random.pick(paces),
       bytes: kind === 'write' ? this.#memory.slice(memoryOffset, memoryOffset + lengthBytes) : null,
       report,
@@ -273,7 +294,7 @@ export class SimulatedDisk {
     }
   }
 
-  #faultFor(kind: DiskOperationKind): number {
+  #faultFor(kind: DiskOperationKind): DiskFault | null {
     for (const state of this.#faults) {
       if (state.fault.kind !== kind || state.times === 0) continue;
       if (state.skip > 0) {
@@ -281,9 +302,10 @@ export class SimulatedDisk {
         continue;
       }
       state.times -= 1;
-      return state.fault.errno;
+      state.hits += 1;
+      return state.fault;
     }
-    return 0;
+    return null;
   }
 
   /** The next `blocks` blocks of a read or write take effect. Of an operation that will fail only some do. */
@@ -291,23 +313,28 @@ export class SimulatedDisk {
     for (let count = 0; count < blocks; count += 1) {
       const at = operation.landedBlocks * blockSizeBytes;
       operation.landedBlocks += 1;
-      if (operation.errno !== 0 && this.#random.chance(0.5)) continue;
+      if (operation.errno !== 0 && !this.#tookEffect(operation, at)) continue;
       const disk = operation.offsetBytes + at;
       const memory = operation.memoryOffset + at;
       if (operation.kind === 'read') {
         this.#memory.set(this.#view.subarray(disk, disk + blockSizeBytes), memory);
         continue;
       }
-      const bytes = operation.bytes!.subarray(at, at + blockSizeBytes);
+      let bytes = operation.bytes!.subarray(at, at + blockSizeBytes);
       if (operation.report && Buffer.compare(bytes, this.#memory.subarray(memory, memory + blockSizeBytes)) !== 0) {
         throw new Violation(`${this.#name}: the memory at ${memory} changed while it was being written to ${disk}`);
       }
+      if (operation.errno !== 0 && operation.how === 'torn') bytes = this.#mix([this.#view.subarray(disk, disk + blockSizeBytes), bytes]);
       this.#view.set(bytes, disk);
       const block = disk / blockSizeBytes;
       const versions = this.#unsynced.get(block);
-      if (versions) versions.push({ bytes, write: operation });
-      else this.#unsynced.set(block, [{ bytes, write: operation }]);
+      if (versions) versions.push({ bytes, write: operation, doubtful: false });
+      else this.#unsynced.set(block, [{ bytes, write: operation, doubtful: false }]);
     }
+  }
+
+  #tookEffect(operation: DiskOperation, at: number): boolean {
+    return operation.how === 'short' ? at < operation.shortBlocks * blockSizeBytes : this.#random.chance(0.5);
   }
 
   #complete(index: number): void {
@@ -315,15 +342,18 @@ export class SimulatedDisk {
     this.#operations.splice(index, 1);
     this.#now += 1;
     operation.completedAt = this.#now;
-    if (operation.kind === 'sync' && operation.errno === 0 && !this.dropsSyncs) this.#sync(operation);
-    operation.report?.(operation.tag, operation.errno === 0 ? operation.lengthBytes : -operation.errno);
+    if (operation.kind === 'sync' && !this.dropsSyncs) this.#sync(operation);
+    operation.report?.(operation.tag, resultOf(operation));
   }
 
+  /** Makes durable what the sync covers. */
   #sync(sync: DiskOperation): void {
     for (const [block, versions] of this.#unsynced) {
       let covered = -1;
       versions.forEach((version, index) => {
-        if (version.write.completedAt < sync.issuedAt) covered = index;
+        if (version.write.completedAt >= sync.issuedAt) return;
+        if (sync.errno !== 0) version.doubtful ||= this.#random.chance(0.5);
+        else if (!version.doubtful) covered = index;
       });
       if (covered < 0) continue;
       this.#durable.set(versions[covered]!.bytes, block * blockSizeBytes);
@@ -337,12 +367,22 @@ export class SimulatedDisk {
   #draw(durable: Uint8Array, versions: readonly Version[]): Uint8Array {
     const choices = [durable, ...versions.map((version) => version.bytes)];
     if (!this.#random.chance(0.2)) return this.#random.pick(choices).slice();
+    return this.#mix(choices);
+  }
+
+  /** A block whose every sector is that of one of the choices. */
+  #mix(choices: readonly Uint8Array[]): Uint8Array {
     const torn = new Uint8Array(blockSizeBytes);
     for (let at = 0; at < blockSizeBytes; at += sectorSizeBytes) {
       torn.set(this.#random.pick(choices).subarray(at, at + sectorSizeBytes), at);
     }
     return torn;
   }
+}
+
+function resultOf(operation: DiskOperation): number {
+  if (operation.errno === 0) return operation.lengthBytes;
+  return operation.how === 'short' && operation.kind !== 'sync' ? operation.shortBlocks * blockSizeBytes : -operation.errno;
 }
 
 function shuffled<T>(list: readonly T[], random: SeededRandom): T[] {

@@ -5,15 +5,37 @@
  * - A kill may leave the commit under way readable, but not durable; the ones behind it are gone.
  * - A power loss keeps what is durable, perhaps also what was readable, perhaps also the one in commit.
  * - `load` makes durable what is readable before it answers.
+ * - A call may be made to fail. A commit that fails changes nothing, or is there all the same, readable or durable.
  */
 import type { MetadataChange, MetadataRow, MetadataStore, MetadataTable } from '../../src/engine/ports.ts';
 import type { SeededRandom } from './seeded-random.ts';
 import { Violation } from './violation.ts';
 
+export type MetadataCallKind = 'load' | 'page' | 'commit';
+
+/** The next calls of this kind fail: the first `skip` pass, then `times` of them end with an error. */
+export interface MetadataFault {
+  readonly kind: MetadataCallKind;
+  readonly skip: number;
+  readonly times: number;
+  /** `done`: a commit that failed may have happened. */
+  readonly how: 'error' | 'done';
+}
+
+/** A fault that was injected. */
+export interface MetadataFaultState {
+  readonly fault: MetadataFault;
+  skip: number;
+  times: number;
+  /** Calls that it has hit. */
+  hits: number;
+}
+
 type Tables = Record<MetadataTable, Map<number, Uint8Array>>;
-type Call =
+type Call = { readonly fault: MetadataFault | null } & (
   | { readonly kind: 'load'; readonly done: (error: Error | null, pool: Uint8Array | null, objects: readonly MetadataRow[]) => void }
-  | { readonly kind: 'page'; readonly key: number; readonly done: (error: Error | null, value: Uint8Array | null) => void };
+  | { readonly kind: 'page'; readonly key: number; readonly done: (error: Error | null, value: Uint8Array | null) => void }
+);
 
 interface Commit {
   readonly changes: readonly MetadataChange[];
@@ -21,6 +43,8 @@ interface Commit {
   readonly values: readonly (Uint8Array | null)[];
   readonly done: (error: Error | null) => void;
   readonly error: Error | null;
+  /** It fails, and may have happened all the same. */
+  readonly happens: boolean;
   readable: boolean;
 }
 
@@ -37,7 +61,7 @@ export class SimulatedMetadata {
   #between: MetadataChange[] = [];
   #commits: Commit[] = [];
   #calls: Call[] = [];
-  #failures = 0;
+  #faults: MetadataFaultState[] = [];
 
   constructor(options: { readonly random: SeededRandom }) {
     this.#random = options.random;
@@ -48,18 +72,18 @@ export class SimulatedMetadata {
     return {
       load: (done) => {
         this.counts.loads += 1;
-        this.#calls.push({ kind: 'load', done });
+        this.#calls.push({ kind: 'load', done, fault: this.#faultFor('load') });
       },
       readPage: (key, done) => {
         this.counts.pages += 1;
-        this.#calls.push({ kind: 'page', key, done });
+        this.#calls.push({ kind: 'page', key, done, fault: this.#faultFor('page') });
       },
       commit: (changes, done) => {
         this.counts.commits += 1;
-        const error = this.#failures > 0 ? new Error('simulated: no space for the commit') : null;
-        if (error) this.#failures -= 1;
+        const fault = this.#faultFor('commit');
+        const error = fault ? new Error('simulated: no space for the commit') : null;
         const values = changes.map((change) => (change.value ? new Uint8Array(change.value) : null));
-        this.#commits.push({ changes: [...changes], values, done, error, readable: false });
+        this.#commits.push({ changes: [...changes], values, done, error, happens: fault?.how === 'done', readable: false });
       },
     };
   }
@@ -81,6 +105,12 @@ export class SimulatedMetadata {
       return;
     }
     this.#calls.splice(index, 1);
+    if (call.fault) {
+      const error = new Error(`simulated: the ${call.kind} cannot be read`);
+      if (call.kind === 'page') call.done(error, null);
+      else call.done(error, null, []);
+      return;
+    }
     if (call.kind === 'page') {
       call.done(null, copyOf(this.#readable.pages.get(call.key)));
       return;
@@ -98,7 +128,7 @@ export class SimulatedMetadata {
     this.#calls = [];
     const head = this.#commits[0];
     this.#commits = [];
-    this.#failures = 0;
+    this.#faults = [];
     if (head && !head.readable && !head.error && this.#random.chance(0.5)) this.#makeReadable(head);
   }
 
@@ -113,13 +143,19 @@ export class SimulatedMetadata {
     this.#commits = [];
     this.#calls = [];
     this.#between = [];
-    this.#failures = 0;
+    this.#faults = [];
     this.#readable = copyTables(this.#durable);
   }
 
   /** The next `count` commits fail and change nothing. */
   failCommits(count: number): void {
-    this.#failures = count;
+    this.inject({ kind: 'commit', skip: 0, times: count, how: 'error' });
+  }
+
+  inject(fault: MetadataFault): MetadataFaultState {
+    const state = { fault, skip: fault.skip, times: fault.times, hits: 0 };
+    this.#faults.push(state);
+    return state;
   }
 
   /** Rows that can be read now. */
@@ -135,16 +171,30 @@ export class SimulatedMetadata {
     return copyOf(this.#durable[table].get(key));
   }
 
+  #faultFor(kind: MetadataCallKind): MetadataFault | null {
+    for (const state of this.#faults) {
+      if (state.fault.kind !== kind || state.times === 0) continue;
+      if (state.skip > 0) {
+        state.skip -= 1;
+        continue;
+      }
+      state.times -= 1;
+      state.hits += 1;
+      return state.fault;
+    }
+    return null;
+  }
+
   #advanceCommit(): void {
     const commit = this.#commits[0];
     if (!commit) throw new Error('metadata: nothing waits');
-    if (!commit.readable && !commit.error) {
+    if (!commit.readable && (!commit.error || (commit.happens && this.#random.chance(0.7)))) {
       this.#makeReadable(commit);
-      if (this.#random.chance(0.5)) return;
+      if (!commit.error && this.#random.chance(0.5)) return;
     }
     this.#commits.shift();
     this.#refuseChange(commit);
-    if (!commit.error && !this.answersReadable) this.#makeReadableDurable();
+    if (!this.answersReadable && (!commit.error || (commit.happens && this.#random.chance(0.5)))) this.#makeReadableDurable();
     commit.done(commit.error);
   }
 

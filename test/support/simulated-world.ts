@@ -10,9 +10,9 @@ import type { ControlRequest } from '../../src/engine/control.ts';
 import type { Clock, Disk, EnginePorts, MetadataStore, Random, RequestListener } from '../../src/engine/ports.ts';
 import type { StoreError } from '../../src/util/errors.ts';
 import { SeededRandom } from './seeded-random.ts';
-import { SimulatedDisk, type PowerLossStyle } from './simulated-disk.ts';
+import { SimulatedDisk, type DiskFault, type PowerLossStyle } from './simulated-disk.ts';
 import { SimulatedFrontEnd, type DeviceTarget } from './simulated-front-end.ts';
-import { SimulatedMetadata } from './simulated-metadata.ts';
+import { SimulatedMetadata, type MetadataFault } from './simulated-metadata.ts';
 import { ProcessKilled, Violation } from './violation.ts';
 
 /** The engine as the world drives it. */
@@ -33,6 +33,9 @@ export interface PowerLossStyles {
   readonly log: PowerLossStyle;
   readonly metadata: PowerLossStyle;
 }
+
+/** Calls of one kind that fail until the process ends or the power goes. */
+export type WorldFault = ({ readonly port: 'data' | 'log' } & DiskFault) | ({ readonly port: 'metadata' } & MetadataFault);
 
 export interface SimulatedWorldOptions {
   readonly seed: number;
@@ -166,6 +169,11 @@ export class SimulatedWorld {
         this.#connectTo = engine;
       });
     });
+  }
+
+  /** Returns how often the fault has hit, as it goes on. */
+  fail(fault: WorldFault): { readonly hits: number } {
+    return fault.port === 'metadata' ? this.metadata.inject(fault) : this[fault.port].inject(fault);
   }
 
   /** The error that the start ended with, if it did. */

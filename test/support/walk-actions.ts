@@ -4,7 +4,7 @@
  * when one action is taken out.
  */
 import type { PowerLossStyle } from './simulated-disk.ts';
-import type { PowerLossStyles } from './simulated-world.ts';
+import type { PowerLossStyles, WorldFault } from './simulated-world.ts';
 
 export interface WalkSetup {
   readonly seed: number;
@@ -35,6 +35,8 @@ export type ActionBody =
   | { readonly do: 'wait'; readonly ms: number }
   /** Some of the next reads or writes of the pool's data end with EIO. */
   | { readonly do: 'fault'; readonly kind: 'read' | 'write'; readonly skip: number; readonly times: number }
+  /** The same of any call to disks and metadata, in any way, until the process ends. */
+  | { readonly do: 'fail'; readonly fault: WorldFault }
   | { readonly do: 'stop'; readonly keepMemory: boolean }
   | { readonly do: 'kill' }
   | { readonly do: 'killInside'; readonly calls: number }

@@ -50,15 +50,30 @@ export class WalkContext {
   readonly unsure = new Map<string, ControlRequest>();
   /** Errors were injected: requests may end with them. */
   mayFail = false;
+  /** Errors were injected after which a pool may only read on. */
+  mayBreak = false;
+  /** Why the engine has stopped, as it says. */
+  failure: Error | null = null;
+  /** What it refused as an engine does that has stopped. */
+  refused: string | null = null;
 
   constructor(options: EngineWalkOptions) {
     this.options = options;
     this.world = options.world;
   }
 
+  /** The engine says that it has stopped. */
+  stopped(error: Error): void {
+    if (!this.mayBreak) throw new Violation(`the engine gave up: ${error.message}`);
+    if (error.message === '') throw new Violation('the engine gave up without a word');
+    this.failure ??= error;
+  }
+
   settle(): void {
     this.world.settle();
     if (!this.world.alive) return;
+    if (this.refused !== null && this.failure === null) throw new Violation(`${this.refused}, but the engine does not say that it stopped`);
+    if (this.failure !== null && this.ranges.size > 0) throw new Violation('requests wait, and the engine has stopped');
     if (this.calls.size > 0)
       throw new Violation(`${[...this.calls].map((call) => call.request.kind).join(', ')} not answered, and nothing more happens`);
     const pool = this.ranges.size > 0 ? (this.callNow({ kind: 'pool' }) as PoolInfo | null) : null;
@@ -93,6 +108,10 @@ export class WalkContext {
     });
     this.waitUntil(() => taken() !== null || !this.world.alive, `an answer to ${request.kind}`);
     const answered = taken();
+    if (answered?.error?.code === 'data-loss' && this.mayBreak) {
+      this.refused = `${request.kind} was refused`;
+      return null;
+    }
     if (answered?.error) throw new Violation(`${request.kind} failed: ${answered.error.code}: ${answered.error.message}`);
     return answered?.answer ?? null;
   }
@@ -103,6 +122,11 @@ export class WalkContext {
     const name = names[0]!;
     this.unsure.set(name, request);
     this.call(request, names, (error, answer) => {
+      // What an engine that stops has begun may have happened or not, as when it dies.
+      if (error?.code === 'data-loss' && this.mayBreak) {
+        this.refused = `${request.kind} of ${name} was refused`;
+        return;
+      }
       if (this.unsure.get(name) === request) this.unsure.delete(name);
       if (!error) {
         this.model.answerControl(token, answer);
@@ -136,7 +160,13 @@ export class WalkContext {
   usable(name: string, kind?: 'volume' | 'snapshot'): ModelObject | null {
     if (this.isBusy(name)) return null;
     const object = this.model.visible().find((candidate) => candidate.name === name && candidate.existence !== 'going');
+    if (object && this.isUncertain(object)) return null;
     return object && (!kind || object.kind === kind) ? object : null;
+  }
+
+  /** A revert that was refused while the engine stopped: the next start shows what it reads as. */
+  isUncertain(object: ModelObject): boolean {
+    return this.failure !== null && object.revert !== null && object.revert.entries === null;
   }
 
   /** Nothing has this name, and no call is about to give it. */

@@ -26,6 +26,7 @@ export class WalkProofs {
     const { world } = this.#walk;
     for (const object of this.#walk.model.visible()) {
       if (this.#walk.isBusy(object.name) || this.#walk.model.objects.get(object.id) !== object || object.existence === 'going') continue;
+      if (this.#walk.isUncertain(object)) continue;
       const wasAttached = world.frontEnd.isAttached(object.id);
       if (!this.#walk.attach(object)) return;
       for (const window of this.#followed(object)) {
@@ -46,7 +47,8 @@ export class WalkProofs {
       if (!wasAttached) world.call(() => world.frontEnd.detach(object.id));
       if (!world.alive) return;
     }
-    this.#walk.model.finishVerification();
+    // Reads that failed have shown nothing.
+    if (!this.#walk.mayFail && this.#walk.refused === null) this.#walk.model.finishVerification();
   }
 
   /** The windows of an object, and what was written outside of them when it was smaller. */

@@ -41,7 +41,7 @@ export class WalkRequests {
         },
         (errno) => {
           this.#walk.ranges.delete(range);
-          if (errno !== 0 && !(errno === noSpaceErrno && this.#walk.options.mayBeFull) && !(errno === ioErrno && this.#walk.mayFail))
+          if (errno !== 0 && !(errno === noSpaceErrno && this.#walk.options.mayBeFull) && !this.#mayFail(errno, action.do))
             throw new Violation(`a ${action.do} of ${action.on} at ${at} failed with error ${errno}`);
           this.#walk.model.answerChange(token, errno);
         },
@@ -65,7 +65,7 @@ export class WalkRequests {
     this.#walk.world.call(() =>
       this.#walk.world.frontEnd.submit(request, (errno, bytes) => {
         this.#walk.ranges.delete(range);
-        if (errno === ioErrno && this.#walk.mayFail) this.#walk.model.failRead(token);
+        if (this.#mayFail(errno, 'read')) this.#walk.model.failRead(token);
         else this.#walk.model.answerRead(token, errno, bytes);
       }),
     );
@@ -79,10 +79,19 @@ export class WalkRequests {
     this.#walk.world.call(() =>
       this.#walk.world.frontEnd.submit({ operation: Operation.flush, deviceId: object.id, offsetBytes: 0, lengthBytes: 0 }, (errno) => {
         this.#walk.ranges.delete(range);
-        if (errno !== 0) throw new Violation(`a flush of ${name} failed with error ${errno}`);
+        const stopped = errno === ioErrno && this.#walk.mayBreak;
+        if (stopped) this.#walk.refused = `a flush of ${name} failed`;
+        else if (errno !== 0) throw new Violation(`a flush of ${name} failed with error ${errno}`);
         this.#walk.model.answerFlush(token, errno);
       }),
     );
     return true;
+  }
+
+  /** An error that was injected, or that of an engine that has stopped, which must say so. */
+  #mayFail(errno: number, what: string): boolean {
+    if (errno !== ioErrno) return false;
+    if (!this.#walk.mayFail && this.#walk.mayBreak) this.#walk.refused = `a ${what} failed`;
+    return this.#walk.mayFail || this.#walk.mayBreak;
   }
 }

@@ -11,7 +11,8 @@ export interface WalkSubject {
   /** Draws the sizes of a pool. */
   readonly setup: (seed: number, random: SeededRandom) => WalkSetup;
   readonly engineMemoryBytes: number;
-  readonly makeEngine: (ports: EnginePorts, setup: WalkSetup) => EngineUnderTest;
+  /** `failed` is called when the engine has stopped. */
+  readonly makeEngine: (ports: EnginePorts, setup: WalkSetup, failed: (error: Error) => void) => EngineUnderTest;
   /** Makes a new pool in the world; nothing has run in it yet. */
   readonly format: (world: SimulatedWorld, setup: WalkSetup) => void;
   readonly wrapPorts?: PortsWrapper;
@@ -99,17 +100,18 @@ export function shrink(subject: WalkSubject, failure: Failure, limitMs = 20_000)
 
 /** A walk over a new pool whose engine serves. */
 export function begin(subject: WalkSubject, setup: WalkSetup): EngineWalk {
+  const failed = (error: Error): void => walk.stopped(error);
   const world = new SimulatedWorld({
     seed: setup.seed,
     dataSizeBytes: setup.slots * setup.chunkSizeBytes,
     logSizeBytes: setup.logSizeBytes,
     engineMemoryBytes: subject.engineMemoryBytes,
-    makeEngine: (ports) => subject.makeEngine(ports, setup),
+    makeEngine: (ports) => subject.makeEngine(ports, setup, failed),
     ...(subject.wrapPorts ? { wrapPorts: subject.wrapPorts } : {}),
     requestBytes: subject.maximumGranules * 4096,
   });
   subject.format(world, setup);
-  const walk = new EngineWalk({
+  const walk: EngineWalk = new EngineWalk({
     world,
     chunkSizeBytes: setup.chunkSizeBytes,
     maximumGranules: subject.maximumGranules,
