@@ -8,7 +8,7 @@ import { beginning, scenario, scenarioSetup } from './full-scenario.ts';
 import { SeededRandom } from './seeded-random.ts';
 import type { PowerLossStyle } from './simulated-disk.ts';
 import type { WorldFault } from './simulated-world.ts';
-import { printTrace, type Action, type ActionBody, type WalkSetup } from './walk-actions.ts';
+import { printTrace, type Action, type ActionBody } from './walk-actions.ts';
 import { drawAction } from './walk-generator.ts';
 import { begin, type WalkSubject } from './walk-runner.ts';
 
