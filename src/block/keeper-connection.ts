@@ -71,6 +71,7 @@ export class KeeperConnection {
     try {
       const { answer } = await connection.ask({ type: 'hello', version: keeperProtocolVersion, role, pool }, []);
       assert(answer.type === 'welcome', 'a keeper answers hello with welcome');
+      if (answer.version !== keeperProtocolVersion) throw otherVersion(answer.version);
       connection.#instance = answer.instance;
       return connection;
     } catch (error) {
@@ -174,6 +175,13 @@ export class KeeperConnection {
     closeDescriptor(this.#socket);
     this.#pending?.reject(reason);
   }
+}
+
+function otherVersion(version: number): StoreError {
+  return new StoreError(
+    'failed-precondition',
+    `the keeper speaks version ${version} of its protocol, this program version ${keeperProtocolVersion}: update the older of the two`,
+  );
 }
 
 function closeAll(descriptors: readonly number[]): void {

@@ -165,7 +165,7 @@ export function decodePage(number: number, bytes: Uint8Array): Page {
   if (view.getUint16(4, true) !== PAGE_VERSION) {
     throw new StoreError(
       'failed-precondition',
-      `page ${number} has version ${view.getUint16(4, true)}; this program reads version ${PAGE_VERSION}`,
+      `page ${number} has version ${view.getUint16(4, true)}; this program reads version ${PAGE_VERSION}. Use the version that wrote it, or a newer one`,
     );
   }
   const level = view.getUint8(6);

@@ -8,15 +8,14 @@ import os from 'node:os';
 import path from 'node:path';
 import { status } from '@grpc/grpc-js';
 import { loadSync } from '@grpc/proto-loader';
-import { closeDescriptor } from '../../src/linux/files.ts';
-import { duplicateDescriptor } from '../../src/linux/duplicate.ts';
 import { closeServer, listenOnSocket } from '../../src/roles/process/listen.ts';
 import { PoolLock } from '../../src/store/pool/lock.ts';
-import { findPool, prepareStore, type RunningStore, type StoreKeeper, type StoreOptions } from '../../src/store/store.ts';
+import { findPool, prepareStore, type RunningStore, type StoreOptions } from '../../src/store/store.ts';
 import { loadStoreProtocol } from '../../src/store/wire/messages.ts';
 import { createStoreServer, type StoreHandlers } from '../../src/store/wire/server.ts';
 import { silentLogger } from '../../src/util/log.ts';
 import type { FuzzTarget } from './fuzz.ts';
+import { OwnKeeper } from './own-keeper.ts';
 import { RawCalls, unaryMethods } from './raw-calls.ts';
 import type { SeededRandom } from './seeded-random.ts';
 import { WireMessages, type Vocabulary } from './wire-messages.ts';
@@ -172,42 +171,4 @@ function vocabularyOf(poolId: string, known: Known): Vocabulary {
     if (field === 'snapshotId') return [...known.snapshots, ...known.snapshots, missing];
     return fixed[field] ?? null;
   };
-}
-
-/** Holds copies of descriptors, as the keeper does, in this process. */
-class OwnKeeper implements StoreKeeper {
-  readonly ready = true;
-  readonly entries = new Map<string, number[]>();
-
-  async put(key: string, _: unknown, descriptors: readonly number[]): Promise<void> {
-    await this.drop(key);
-    this.entries.set(key, descriptors.map(duplicateDescriptor));
-  }
-
-  adopt(key: string): Promise<{ metadata: Record<string, never>; descriptors: number[] } | null> {
-    const held = this.entries.get(key);
-    return Promise.resolve(held === undefined ? null : { metadata: {}, descriptors: held.map(duplicateDescriptor) });
-  }
-
-  get(key: string): Promise<{ descriptors: number[] } | null> {
-    return this.adopt(key);
-  }
-
-  drop(key: string): Promise<void> {
-    for (const descriptor of this.entries.get(key) ?? []) closeDescriptor(descriptor);
-    this.entries.delete(key);
-    return Promise.resolve();
-  }
-
-  list(): Promise<{ key: string }[]> {
-    return Promise.resolve([...this.entries.keys()].map((key) => ({ key })));
-  }
-
-  leave(): Promise<boolean> {
-    return Promise.resolve(true);
-  }
-
-  close(): Promise<void> {
-    return Promise.resolve();
-  }
 }
