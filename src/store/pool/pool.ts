@@ -9,6 +9,7 @@
  */
 import fs from 'node:fs';
 import path from 'node:path';
+import { crc32 } from 'node:zlib';
 import type { ObjectId } from '../../engine/control.ts';
 import { isObjectId } from '../../engine/object-id.ts';
 import { Allocation, allocate, lock, syncData } from '../../linux/files.ts';
@@ -308,7 +309,7 @@ function checkFile(file: string, sizeBytes: number): void {
 function writeIdentity(folder: string, identity: PoolIdentity): void {
   const file = path.join(folder, 'pool.json');
   const temporary = `${file}.new`;
-  const text = `${JSON.stringify({ format: FORMAT, version: VERSION, ...identity }, null, 2)}\n`;
+  const text = encodePoolIdentity(identity);
   try {
     fs.writeFileSync(temporary, text, { mode: 0o600, flush: true });
   } catch (error) {
@@ -316,6 +317,17 @@ function writeIdentity(folder: string, identity: PoolIdentity): void {
   }
   fs.renameSync(temporary, file);
   syncFolderBlocking(folder);
+}
+
+/** The text of pool.json. */
+export function encodePoolIdentity({ id, chunkSizeBytes, dataBytes, logBytes }: PoolIdentity): string {
+  const identity = { id, chunkSizeBytes, dataBytes, logBytes };
+  return `${JSON.stringify({ format: FORMAT, version: VERSION, ...identity, checksum: checksumOf(identity) }, null, 2)}\n`;
+}
+
+/** A wrong size alone would be believed: the log would be read at other places, and seem to hold nothing. */
+function checksumOf({ id, chunkSizeBytes, dataBytes, logBytes }: PoolIdentity): number {
+  return crc32(JSON.stringify([id, chunkSizeBytes, dataBytes, logBytes]));
 }
 
 /** A pipe, for one, would be waited for. */
@@ -337,7 +349,7 @@ function parseIdentity(file: string): PoolIdentity {
     throw foreign(error);
   }
   if (typeof value !== 'object' || value === null) throw foreign();
-  const { format, version, id, chunkSizeBytes, dataBytes, logBytes } = value as Record<string, unknown>;
+  const { format, version, id, chunkSizeBytes, dataBytes, logBytes, checksum } = value as Record<string, unknown>;
   if (format !== FORMAT) throw foreign();
   if (version !== VERSION) {
     const newer = typeof version === 'number' && version > VERSION;
@@ -351,5 +363,9 @@ function parseIdentity(file: string): PoolIdentity {
   }
   const isSize = (size: unknown): size is number => Number.isSafeInteger(size) && (size as number) > 0;
   if (typeof id !== 'string' || !isObjectId(id) || !isSize(chunkSizeBytes) || !isSize(dataBytes) || !isSize(logBytes)) throw foreign();
-  return { id, chunkSizeBytes, dataBytes, logBytes };
+  const identity = { id, chunkSizeBytes, dataBytes, logBytes };
+  // The first pools have none.
+  if (checksum !== undefined && checksum !== checksumOf(identity))
+    throw new StoreError('data-loss', `${file} is damaged: its checksum does not match. Put back a copy of it`);
+  return identity;
 }

@@ -116,6 +116,11 @@ describe('pool folder', () => {
   test.each<[string, string, () => void]>([
     ['another version', 'version 9', () => rewrite({ version: 9 })],
     ['a foreign pool.json', 'does not describe', () => fs.writeFileSync(path.join(folder, 'pool.json'), 'hello')],
+    ['another size', 'checksum does not match', () => rewrite({ logBytes: 15 * MIB })],
+    ['a large pool.json', 'does not describe', () => fs.appendFileSync(path.join(folder, 'pool.json'), ' '.repeat(1 << 16))],
+    ['a pipe for pool.json', 'does not describe', () => replaceByPipe('pool.json')],
+    ['a pipe for the log', 'not a regular file', () => replaceByPipe('log')],
+    ['a pipe for the metadata', 'metadata is gone', () => replaceByPipe('meta/data.mdb')],
     ['a truncated data file', 'truncated', () => fs.truncateSync(path.join(folder, 'data'), MIB)],
     ['a truncated log', 'truncated', () => fs.truncateSync(path.join(folder, 'log'), MIB)],
     ['a missing data file', 'missing', () => fs.rmSync(path.join(folder, 'data'))],
@@ -134,6 +139,12 @@ describe('pool folder', () => {
     expect(fingerprint()).toBe(before);
   });
 
+  test('a pool.json without a checksum is read', async () => {
+    await create();
+    rewrite({ checksum: undefined });
+    closePool(await open());
+  });
+
   test('a folder with other files is left alone', async () => {
     fs.mkdirSync(folder);
     fs.writeFileSync(path.join(folder, 'thesis.txt'), 'precious');
@@ -141,6 +152,13 @@ describe('pool folder', () => {
     expect(fs.readdirSync(folder)).toEqual(['thesis.txt']);
   });
 });
+
+/** Whoever opened it would wait for ever. */
+function replaceByPipe(name: string): void {
+  const file = path.join(folder, name);
+  fs.rmSync(file);
+  expect(spawnSync('mkfifo', [file]).status).toBe(0);
+}
 
 function rewrite(change: object): void {
   const file = path.join(folder, 'pool.json');
