@@ -3,12 +3,13 @@
  *
  * Invariants: a block is written once a lap, so a torn write can only hurt a batch that nobody was told is durable;
  * each batch names the checksum of the batch before it, so what an older lap or a lost future left behind never
- * continues the chain; blocks from the last durable checkpoint's position on are never overwritten.
+ * continues the chain (but for a single bit that is wrong, see batch-repair.ts); blocks from the last durable checkpoint's position on are never overwritten.
  *
  * A batch (docs/format.md, "Record log"): 64 bytes of header, then records, padded with zeros to whole blocks.
  */
 import { crc32 } from 'node:zlib';
 import { assert } from '../util/assert.ts';
+import { type ExpectedBatch, repairBatch, resemblesBatch } from './batch-repair.ts';
 import type { Disk } from './ports.ts';
 import type { DiskCalls } from './disk-calls.ts';
 import { STAGING_BYTES } from './memory-layout.ts';
@@ -159,9 +160,15 @@ export class RecordLog {
         if (this.usedBlocks >= this.#blocks) return done(0);
         if (within >= blocks) return this.#readWindow(batch, done);
         const at = within * LOG_BLOCK_BYTES;
-        const length = this.#validBatch(at, blocks * LOG_BLOCK_BYTES);
-        if (length === -1) return done(0);
-        if (length === -2) return within === 0 ? done(0) : this.#readWindow(batch, done);
+        const end = blocks * LOG_BLOCK_BYTES;
+        let length = this.#validBatch(at, end);
+        if (length < 0) {
+          const expected = this.#expected(end);
+          // One that may reach over the window is looked at again where it is the first.
+          if (within > 0 && resemblesBatch(this.#staging, at, expected)) return this.#readWindow(batch, done);
+          if (repairBatch(this.#staging, at, expected)) length = this.#validBatch(at, end);
+        }
+        if (length < 0) return done(0);
         this.#chain = this.#staging.view.getUint32(at, true);
         this.#end += this.#staging.view.getUint16(at + 60, true);
         batch(this.#staging, at + BATCH_HEADER_BYTES, at + BATCH_HEADER_BYTES + length);
@@ -169,6 +176,34 @@ export class RecordLog {
     };
     const tag = this.#options.calls.tag((result) => (result === blocks * LOG_BLOCK_BYTES ? parse() : done(result < 0 ? -result : 5)));
     this.#options.disk.read((first % this.#blocks) * LOG_BLOCK_BYTES, blocks * LOG_BLOCK_BYTES, this.#options.stagingOffset, tag);
+  }
+
+  /** What the next batch of the chain has in its header, if it ends before `end`. */
+  #expected(end: number): ExpectedBatch {
+    const { view } = this.#staging;
+    const expected = new RecordBuffer(new Uint8Array(BATCH_HEADER_BYTES));
+    expected.view.setUint32(4, this.#chain, true);
+    expected.view.setUint32(8, MAGIC, true);
+    expected.bytes.set(Buffer.from(this.#options.poolId, 'latin1').subarray(0, POOL_ID_BYTES), 16);
+    putNumber(expected.view, 54, this.#end);
+    const known = [
+      { offset: 4, length: 8 },
+      { offset: 16, length: POOL_ID_BYTES },
+      { offset: 54, length: 6 },
+    ].map(({ offset, length }) => ({ offset, bytes: expected.bytes.subarray(offset, offset + length) }));
+    const unknown = [
+      { offset: 0, length: 4 },
+      { offset: 12, length: 4 },
+      { offset: 42, length: 12 },
+      { offset: 60, length: 4 },
+    ];
+    const lengthOf = (from: number): number | null => {
+      const length = view.getUint32(from + 12, true);
+      const blocks = view.getUint16(from + 60, true);
+      const fits = blocks > 0 && BATCH_HEADER_BYTES + length <= blocks * LOG_BLOCK_BYTES && from + blocks * LOG_BLOCK_BYTES <= end;
+      return fits ? length : null;
+    };
+    return { headerBytes: BATCH_HEADER_BYTES, known, unknown, lengthOf };
   }
 
   /** Payload bytes of the batch that continues the chain at `at`; -1 when there is none, -2 when it reaches over `end`. */

@@ -262,3 +262,52 @@ describe('what a crash leaves in the log', () => {
     expect(recovered(lap).records).toEqual([String(BLOCKS + 1)]);
   });
 });
+
+describe('bits that are wrong in the log', () => {
+  /** The log as a reader finds it with these bits of it changed. */
+  function recoveredWith(bits: readonly number[]): string[] {
+    const block = Math.floor(bits[0]! / 8 / LOG_BLOCK_BYTES) * LOG_BLOCK_BYTES;
+    const sound = disk.peek(block, LOG_BLOCK_BYTES);
+    const put = (bytes: Uint8Array): void => {
+      memory.set(bytes);
+      disk.open(() => {}).write(block, LOG_BLOCK_BYTES, 0, 0);
+      finishAll();
+    };
+    const damaged = sound.slice();
+    for (const bit of bits) damaged[(bit >> 3) - block]! ^= 1 << (bit & 7);
+    put(damaged);
+    const { records } = recovered(START);
+    put(sound);
+    return records;
+  }
+
+  beforeEach(() => {
+    for (const units of [UNITS.small, UNITS.block, UNITS.two]) record(units);
+    // A batch of one record each, the last one of two blocks.
+    for (let upTo = 1; upTo <= 3; upTo++) {
+      log.writeBatch(ring, logged.position, upTo, (reached) => void (logged = reached!));
+      finishAll();
+    }
+  });
+
+  test('one is mended, wherever it lies', () => {
+    const used = [
+      [0, 128],
+      [LOG_BLOCK_BYTES, 2 * LOG_BLOCK_BYTES],
+      [2 * LOG_BLOCK_BYTES, 4 * LOG_BLOCK_BYTES],
+    ] as const;
+    let cases = 0;
+    for (const [from, to] of used) {
+      for (let bit = from * 8; bit < to * 8; bit += bit < (from + 64) * 8 ? 1 : 29) {
+        cases += 1;
+        if (recoveredWith([bit]).join() !== '1,2,3') throw new Error(`bit ${bit} was not mended`);
+      }
+    }
+    expect(cases).toBeGreaterThan(4_000);
+  });
+
+  test('two end the log there, and are not taken for something else', () => {
+    for (let bit = LOG_BLOCK_BYTES * 8; bit < 2 * LOG_BLOCK_BYTES * 8 - 8_000; bit += 331)
+      expect([bit, recoveredWith([bit, bit + 7_777])]).toEqual([bit, ['1']]);
+  });
+});
