@@ -3,7 +3,8 @@
  * volume frozen: it thaws when its standard input ends (its starter is done, or dead), on SIGTERM, and after a time
  * limit, whichever comes first, and it does not end before. It speaks in lines on standard output:
  *
- *   syncing, freezing      what it is about to do, so that its starter knows what may be left if it is killed
+ *   syncing, freezing      what it is about to do, so that its starter knows what may be left if it is killed; a freeze
+ *                          cannot be called off, so it is begun only when it will be short
  *   frozen                 it is; the cut may be made until "thawed"
  *   busy                   it was frozen already, by somebody else's fsfreeze, which stays as it is
  *   abandoned              its starter went, or the limit came, before it was frozen; it is not frozen now
@@ -28,6 +29,7 @@ export interface FreezerSurroundings {
   /** Settles when the starter is done or gone, or asks for the end. */
   readonly released: Promise<unknown>;
   readonly say: (line: string) => void;
+  readonly nowMs?: () => number;
 }
 
 /** Runs the helper to its end. `timeLimitMs` is how long the file system may stay frozen, 5 s by default. */
@@ -59,13 +61,16 @@ export async function serveFreeze(
 
   say('syncing');
   try {
-    // The freeze itself syncs with all writers stopped; what is written out now need not be then.
-    await Promise.race([calls.sync(freezerDescriptor), released]);
+    const rests = await comeToRest(() => Promise.race([calls.sync(freezerDescriptor), released]), {
+      isReleased: () => isReleased,
+      nowMs: surroundings.nowMs ?? (() => performance.now()),
+    });
+    if (isReleased) return say('abandoned');
+    if (!rests) return say('failed: it is written to faster than its device takes it, so that a freeze would last too long');
   } catch (error) {
     say(`failed: the sync before: ${String(error)}`);
     return;
   }
-  if (isReleased) return say('abandoned');
 
   say('freezing');
   // The limit runs from here: writers wait as soon as the call begins, not when it returns.
@@ -83,6 +88,31 @@ export async function serveFreeze(
   say('frozen');
   await Promise.race([released, limit]);
   say((await thawSurely(calls)) ? 'thawed' : 'thawed early');
+}
+
+/**
+ * Syncs until so little is left to write that the freeze will be short: it syncs once more, with all writers stopped, and
+ * nothing can undo it before that is over. What a sync leaves behind was written while it ran; so the next one takes
+ * longer by the factor by which writers are faster than the device. False: that factor is too large.
+ */
+async function comeToRest(
+  sync: () => Promise<unknown>,
+  surroundings: { readonly isReleased: () => boolean; readonly nowMs: () => number },
+): Promise<boolean> {
+  let beforeMs = 0;
+  for (let round = 0; round < mostSyncs && !surroundings.isReleased(); round += 1) {
+    const startMs = surroundings.nowMs();
+    await sync();
+    const tookMs = surroundings.nowMs() - startMs;
+    if (isShort({ beforeMs, tookMs })) return true;
+    beforeMs = tookMs;
+  }
+  return false;
+}
+
+/** Whether a freeze will be short that follows a sync which took so long, and one before that. */
+function isShort({ beforeMs, tookMs }: { readonly beforeMs: number; readonly tookMs: number }): boolean {
+  return tookMs <= shortSyncMs && tookMs <= growthTaken * beforeMs + negligibleSyncMs;
 }
 
 /** Says whether it was still frozen. Anything but "it is not frozen" is tried again for as long as it takes. */
@@ -108,4 +138,9 @@ const freezerCalls: FreezerCalls = {
 };
 
 const defaultTimeLimitMs = 5000;
+const mostSyncs = 50;
+const shortSyncMs = 1000;
+const negligibleSyncMs = 30;
+/** Two syncs of the same length never take quite the same time. */
+const growthTaken = 1.5;
 const thawRetryMs = 100;

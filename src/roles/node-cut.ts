@@ -48,10 +48,15 @@ export class NodeCut {
     else await this.#freeze(volumeId, { devicePath, target: mount.target });
   }
 
+  /** Thaws what is frozen: the store that is to cut it is gone, and its cuts with it. */
+  async release(): Promise<void> {
+    await Promise.allSettled([...this.#frozen.keys()].map((volumeId) => this.#thaw(volumeId)));
+  }
+
   /** Thaws what is frozen. A process that is the first of its container takes its helpers with it when it ends. */
   async close(): Promise<void> {
     this.#closed = true;
-    await Promise.allSettled([...this.#frozen.keys()].map((volumeId) => this.#thaw(volumeId)));
+    await this.release();
   }
 
   async #freeze(volumeId: string, place: { readonly devicePath: string; readonly target: string }): Promise<void> {

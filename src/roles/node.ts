@@ -62,7 +62,10 @@ export async function startNode(config: Config, log: Logger, control: RoleProces
     node: flags.text('node'),
     open: () => store.nodeSession(),
     perform: (action, id) => cut.perform(action, id),
-    lost: () => upkeep.storeLost(),
+    lost: () => {
+      upkeep.storeLost();
+      void cut.release();
+    },
     log,
   });
   await server.listen(flags.text('endpoint'));

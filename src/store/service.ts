@@ -263,7 +263,8 @@ export class StoreService {
   async #cut<Result>(volume: ObjectInfo, attributes: Attributes, cut: () => Promise<Result>): Promise<Result> {
     const attached = await this.#options.attachments.attached();
     if (!attached.has(volume.id)) return cut();
-    const freeze = this.#options.freezes(volume, attributes);
+    // Writes that wait for room cannot be written out, and a freeze would wait for them with the whole file system.
+    const freeze = this.#options.freezes(volume, attributes) && (await this.#engine.call({ kind: 'pool' })).parkedWrites === 0;
     return this.#options.nodes.beforeCut(wireId(this.#options.poolId, volume.id), { freeze }, cut);
   }
 

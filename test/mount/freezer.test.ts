@@ -6,17 +6,23 @@ import os from 'node:os';
 const { EBUSY, EINVAL, EIO } = os.constants.errno;
 
 /** Runs the helper's order of events over calls that are written down. */
-function run(calls: Partial<FreezerCalls>, options: { timeLimitMs?: number } = {}) {
+function run(calls: Partial<FreezerCalls>, options: { timeLimitMs?: number; syncsMs?: readonly number[] } = {}) {
   const events: string[] = [];
   const released = Promise.withResolvers<void>();
+  // Syncs take as long as they are told; then as the last one.
+  const syncsMs = [...(options.syncsMs ?? [0])];
+  let nowMs = 0;
   const end = serveFreeze(
     {
-      sync: async () => void events.push('(sync)'),
+      sync: async () => {
+        nowMs += syncsMs.length > 1 ? syncsMs.shift()! : syncsMs[0]!;
+        events.push('(sync)');
+      },
       freeze: async () => void events.push('(freeze)'),
       thaw: async () => void events.push('(thaw)'),
       ...calls,
     },
-    { released: released.promise, say: (line) => void events.push(line) },
+    { released: released.promise, say: (line) => void events.push(line), nowMs: () => nowMs },
     { timeLimitMs: options.timeLimitMs ?? 10_000 },
   );
   return { events, release: released.resolve, end };
@@ -32,6 +38,36 @@ describe('the freezer', () => {
     release();
     await end;
     expect(events.slice(5)).toEqual(['(thaw)', 'thawed']);
+  });
+
+  test.each([
+    ['nothing was dirty', [3], 1],
+    ['its writers are slower than its device', [9000, 1500, 250], 3],
+    ['nobody writes, and its device takes long to sync anything', [300, 320], 2],
+  ])('freezes after as many syncs as it takes until the freeze will be short: %s', async (_, syncsMs, syncs) => {
+    const { events, release, end } = run({}, { syncsMs });
+    await settle();
+    release();
+    await end;
+    expect(events).toEqual([
+      'syncing',
+      ...Array.from({ length: syncs }, () => '(sync)'),
+      'freezing',
+      '(freeze)',
+      'frozen',
+      '(thaw)',
+      'thawed',
+    ]);
+  });
+
+  test.each([
+    ['each sync takes longer than the one before', [40, 100, 250, 600, 1400, 3000]],
+    ['every sync takes long', [2000]],
+  ])('does not freeze what is written to faster than its device takes it: %s', async (_, syncsMs) => {
+    const { events, end } = run({}, { syncsMs });
+    await end;
+    expect(events).not.toContain('(freeze)');
+    expect(events.at(-1)).toMatch(/^failed: it is written to faster/);
   });
 
   test('thaws by itself after its limit', async () => {

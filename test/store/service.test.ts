@@ -489,6 +489,16 @@ describe('node sessions', () => {
     node.close();
   });
 
+  test('while writes wait for room nothing is frozen: the freeze would wait with them', async () => {
+    const node = session(async () => {});
+    await eventually('the session opens', () => store.nodes.connected);
+    const id = await attachedVolume();
+    store.engine.parkedWrites = 1;
+    await store.client.createSnapshot({ name: 's', sourceVolumeId: id, attributes: { freeze: 'true' } });
+    expect(performed).toEqual([['ACTION_SYNC', id]]);
+    node.close();
+  });
+
   test('the cut goes on without a node, with a failing one and with one that hangs', async () => {
     const id = await attachedVolume();
     await store.client.createSnapshot({ name: 'nobody', sourceVolumeId: id, attributes: {} });

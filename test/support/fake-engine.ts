@@ -23,6 +23,8 @@ export class FakeEngine implements EngineControl {
 
   /** Set to say how much is free. */
   freeBytes: number | null = null;
+  /** Set to say that writes wait for room. */
+  parkedWrites = 0;
 
   async call<Kind extends ControlRequest['kind']>(request: Extract<ControlRequest, { kind: Kind }>): Promise<ControlAnswer<Kind>> {
     this.calls.push(request);
@@ -139,7 +141,7 @@ export class FakeEngine implements EngineControl {
       snapshots: objects.length - volumes.length,
       counted: true,
       prewrittenBytes: 0,
-      parkedWrites: 0,
+      parkedWrites: this.parkedWrites,
       sequence: this.#sequence,
       durableSequence: this.#sequence,
     };
