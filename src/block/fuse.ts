@@ -181,7 +181,7 @@ export function writeAttributes(words: Int32Array, reply: number, sizeBytes: num
 export function writeOpened(words: Int32Array, reply: number, handle: number): number {
   const body = clear(words, reply, 16);
   words[body] = handle;
-  words[body + 2] = openDirect | openParallelWrites;
+  words[body + 2] = openDirect | openNoFlush | openParallelWrites;
   return 16;
 }
 
@@ -209,6 +209,11 @@ const flagBigWrites = 1 << 5;
 const flagAsyncDirect = 1 << 15;
 const flagMaximumPages = 1 << 22;
 const openDirect = 1 << 0; // FOPEN_DIRECT_IO
+/**
+ * FOPEN_NOFLUSH (Linux 5.16): a close asks nothing. Otherwise every process that is started from one that has the file
+ * open hangs in its exec, which closes its copy of the descriptor, until a store serves; and with it whoever starts it.
+ */
+const openNoFlush = 1 << 5;
 const openParallelWrites = 1 << 6; // FOPEN_PARALLEL_DIRECT_WRITES
 // linux/falloc.h
 const punchHoleKeepSize = 0x03;

@@ -78,10 +78,10 @@ describe('replies', () => {
     expect(bytes.readUInt32LE(16 + 48)).toBe(4096);
   });
 
-  test('OPEN: direct I/O and parallel writes', () => {
+  test('OPEN: direct I/O, parallel writes, and no flush at a close', () => {
     expect(fuse.writeOpened(reply, 0, 77)).toBe(16);
     expect(bytes.readBigUInt64LE(16)).toBe(77n);
-    expect(bytes.readUInt32LE(24)).toBe(1 | 64);
+    expect(bytes.readUInt32LE(24)).toBe(1 | 32 | 64);
   });
 
   test('fit the reply area of a slot', () => {

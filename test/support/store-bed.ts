@@ -8,15 +8,24 @@ import { once } from 'node:events';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { LoopDevices } from '../../src/block/node-devices.ts';
 import { clearLoopDevice, listLoopDevices } from '../../src/linux/loop-device.ts';
+import { KeeperClients, makeLoopDevices } from '../../src/roles/node.ts';
 import { StoreClient } from '../../src/store/wire/client.ts';
+import { createLogger } from '../../src/util/log.ts';
 import { eventually } from './eventually.ts';
 
 const MAIN = path.join(import.meta.dirname, '../../src/main.ts');
+const BUILT_MAIN = path.join(import.meta.dirname, '../../dist/main.js');
 const START_LIMIT_MS = 30_000;
 const COMMAND_LIMIT_MS = 30_000;
 const END_LIMIT_MS = 60_000;
 const DEVICE_LIMIT_MS = 5_000;
+const AGAIN_LIMIT_MS = 120_000;
+const AGAIN_PAUSE_MS = 50;
+/** Codes of what passes when a store serves, or when whoever looked at a device has closed it. */
+const PASSING = new Set<unknown>(['unavailable', 'busy', 'in-use']);
 
 export interface StoreProcessOptions {
   /** Null: outside a pod. */
@@ -24,6 +33,13 @@ export interface StoreProcessOptions {
   readonly flags?: readonly string[];
   /** Not the bed's own socket. */
   readonly endpoint?: string;
+  /** Set beside this process's own. */
+  readonly environment?: Readonly<Record<string, string>>;
+}
+
+export interface BedProcessOptions {
+  readonly main: string;
+  readonly environment?: Readonly<Record<string, string>>;
 }
 
 /** A process of the program, with its log. */
@@ -31,17 +47,19 @@ export class BedProcess {
   readonly child: ChildProcess;
   log = '';
 
-  constructor(role: string, flags: readonly string[]) {
+  constructor(role: string, flags: readonly string[], options: BedProcessOptions) {
     // jest's own flags are no business of the programs under test.
     const { NODE_OPTIONS: _nodeOptions, ...environment } = process.env;
-    this.child = spawn(process.execPath, [MAIN, role, ...flags, '--log-level', 'debug'], {
+    this.child = spawn(process.execPath, [options.main, role, ...flags, '--log-level', 'debug'], {
       stdio: ['ignore', 'ignore', 'pipe'],
-      env: environment,
+      env: { ...environment, ...options.environment },
     });
     this.child.stderr?.on('data', (data: Buffer) => {
       this.log += data.toString();
       this.child.emit('log');
     });
+    // Whoever waits for words finds out that there will be none.
+    this.child.once('exit', () => this.child.emit('log'));
   }
 
   get hasEnded(): boolean {
@@ -158,12 +176,16 @@ export class StoreBed {
   readonly keeperSocket = path.join(this.folder, 'run/keeper.sock');
   readonly client = new StoreClient({ target: this.endpoint, timeoutMs: 5_000 });
   readonly #poolSize: string;
+  /** The program that its processes run. */
+  readonly main: string;
   readonly #processes: BedProcess[] = [];
   readonly #loads: Load[] = [];
   #poolId = '';
 
-  constructor(options: { readonly poolSize?: string } = {}) {
+  /** With `built` the processes run what `make build` made, which starts sooner than the source. */
+  constructor(options: { readonly poolSize?: string; readonly built?: boolean } = {}) {
     this.#poolSize = options.poolSize ?? '512MiB';
+    this.main = options.built === true ? BUILT_MAIN : MAIN;
   }
 
   /** As in a pod: it lingers at its end. */
@@ -175,19 +197,20 @@ export class StoreBed {
 
   /** Starts a keeper, and does not wait for it. */
   spawnKeeper(): BedProcess {
-    const keeper = new BedProcess('keeper', ['--socket', this.keeperSocket, '--linger', '80']);
+    const keeper = new BedProcess('keeper', ['--socket', this.keeperSocket, '--linger', '80'], { main: this.main });
     this.#processes.push(keeper);
     return keeper;
   }
 
   /** Starts a store, and does not wait for it. */
   spawnStore(options: StoreProcessOptions): BedProcess {
-    const store = new BedProcess('store', [
+    const flags = [
       ...['--pool', path.join(this.folder, 'pool'), '--size', this.#poolSize, '--endpoint', options.endpoint ?? this.endpoint],
       ...['--keeper', this.keeperSocket, '--node', 'n1'],
       ...(options.pod === null ? [] : ['--pod-uid', options.pod]),
       ...(options.flags ?? []),
-    ]);
+    ];
+    const store = new BedProcess('store', flags, { main: this.main, environment: options.environment ?? {} });
     this.#processes.push(store);
     return store;
   }
@@ -214,10 +237,48 @@ export class StoreBed {
   /** Runs an operator command against whoever serves. */
   operate(...words: readonly string[]): string {
     const { NODE_OPTIONS: _nodeOptions, ...env } = process.env;
-    const parameters = [MAIN, ...words, '--endpoint', this.endpoint];
+    const parameters = [this.main, ...words, '--endpoint', this.endpoint];
     const { status, stdout, stderr } = spawnSync(process.execPath, parameters, { encoding: 'utf8', timeout: COMMAND_LIMIT_MS, env });
     if (status !== 0) throw new Error(`${words.join(' ')}: ${stderr}`);
     return stdout.trim();
+  }
+
+  /**
+   * Calls whoever serves, again and again while nobody does: stores come and go. Each time over a connection of its own,
+   * because one that was refused is not tried again for a while.
+   */
+  async again<Answer>(call: (client: StoreClient) => Promise<Answer>): Promise<Answer> {
+    const deadline = performance.now() + AGAIN_LIMIT_MS;
+    for (;;) {
+      const client = new StoreClient({ target: this.endpoint, timeoutMs: 5_000 });
+      try {
+        return await call(client);
+      } catch (error) {
+        const { code } = error as { readonly code?: unknown };
+        if (!PASSING.has(code) || performance.now() > deadline) throw error;
+        await delay(AGAIN_PAUSE_MS);
+      } finally {
+        client.close();
+      }
+    }
+  }
+
+  /** Makes an object a block device as the node role does it; answers its path. */
+  attachAgain(id: string): Promise<string> {
+    return this.again((client) => this.#withDevices(client, async (devices) => (await devices.attach(id)).devicePath));
+  }
+
+  detachAgain(id: string): Promise<void> {
+    return this.again((client) => this.#withDevices(client, (devices) => devices.detach(id)));
+  }
+
+  async #withDevices<Answer>(store: StoreClient, use: (devices: LoopDevices) => Promise<Answer>): Promise<Answer> {
+    const keepers = new KeeperClients(this.keeperSocket);
+    try {
+      return await use(makeLoopDevices({ store, keepers, log: createLogger({ role: 'test', level: 'fatal' }) }));
+    } finally {
+      await keepers.close();
+    }
   }
 
   /** Who has the pool and who had it, as it is written down. */
