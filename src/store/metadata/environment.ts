@@ -2,10 +2,7 @@
  * The LMDB environment of a pool's metadata: three databases with keys of eight bytes, a number big endian, and binary values. Not compressed, no
  * WRITEMAP, and a transaction is durable when it returns.
  *
- * LMDB maps its file: reading past its end would kill the process, so a file shorter than what its own head promises is
- * refused before it is mapped. LMDB 3.5.6 of lmdb-js keeps two head pages (0 and 1), each: 24 bytes of page header,
- * magic 0xBEEFC0DE (4), data version (4), address (8), map size (8), two database descriptors (48 each, page size in the
- * first one's first four bytes), last page (8), transaction (8). Read from an environment that it wrote.
+ * LMDB maps its file and believes it: a damaged one could end the process, so it is looked through before (file-check.ts).
  */
 import fs from 'node:fs';
 import path from 'node:path';
@@ -13,8 +10,8 @@ import { open, type Database, type RootDatabase } from 'lmdb';
 import type { MetadataTable } from '../../engine/ports.ts';
 import { preallocateBlocking } from '../../linux/files.ts';
 import { assert } from '../../util/assert.ts';
-import { StoreError } from '../../util/errors.ts';
 import { syncFolderBlocking } from '../../util/sync-folder.ts';
+import { checkMetadataFile } from './file-check.ts';
 
 type Values = Database<Buffer, Buffer>;
 
@@ -55,8 +52,9 @@ export class MetadataEnvironment {
     this.#folder = folder;
     const file = path.join(folder, METADATA_FILE);
     if (fs.existsSync(file)) {
-      checkLength(file);
+      // What a kill left readable is on the disk first: a damaged file must look the same to us and to LMDB.
       syncFile(file);
+      checkMetadataFile(file);
     }
     this.#root = open<Buffer, Buffer>({
       path: folder,
@@ -157,38 +155,6 @@ function keyOf(number: number): Buffer {
   const key = Buffer.alloc(KEY_BYTES);
   key.writeBigUInt64BE(BigInt(number));
   return key;
-}
-
-/** Where the last page's number stands in a head page, see above. */
-const HEAD = { magicOffset: 24, versionOffset: 28, pageSizeOffset: 48, lastPageOffset: 144, transactionOffset: 152, lengthBytes: 160 };
-const MAGIC = 0xbeefc0de;
-const DATA_VERSION = 2;
-
-function checkLength(file: string): void {
-  const descriptor = fs.openSync(file, 'r');
-  try {
-    const { size } = fs.fstatSync(descriptor);
-    const first = readHead(descriptor, 0);
-    const pageSize = first?.pageSize ?? 4096;
-    const heads = [first, readHead(descriptor, pageSize)].filter((head) => head !== null);
-    const newest = heads.toSorted((a, b) => b.transaction - a.transaction)[0];
-    if (newest === undefined) throw new StoreError('data-loss', `${file} is not a metadata file of a pool: its head pages are damaged`);
-    const neededBytes = (newest.lastPage + 1) * newest.pageSize;
-    if (size < neededBytes) throw new StoreError('data-loss', `${file} is truncated: ${size} bytes, but its head counts ${neededBytes}`);
-  } finally {
-    fs.closeSync(descriptor);
-  }
-}
-
-function readHead(descriptor: number, offset: number): { pageSize: number; lastPage: number; transaction: number } | null {
-  const head = Buffer.alloc(HEAD.lengthBytes);
-  if (fs.readSync(descriptor, head, 0, head.length, offset) < head.length) return null;
-  if (head.readUInt32LE(HEAD.magicOffset) !== MAGIC || head.readUInt32LE(HEAD.versionOffset) !== DATA_VERSION) return null;
-  return {
-    pageSize: head.readUInt32LE(HEAD.pageSizeOffset),
-    lastPage: Number(head.readBigUInt64LE(HEAD.lastPageOffset)),
-    transaction: Number(head.readBigUInt64LE(HEAD.transactionOffset)),
-  };
 }
 
 /** A commit that a kill cut off can be readable in the page cache and not be on the disk. */
