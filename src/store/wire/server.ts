@@ -91,8 +91,8 @@ export function createControllerServer(options: {
 const MAXIMUM_REQUEST_BYTES = 1024 * 1024;
 /** Of one server, over all its connections. */
 const MOST_CALLS = 2_048;
-/** Requests to a node role that it has not read: some thousand. It does not read at all then. */
-const MOST_UNREAD_BYTES = 256 * 1024;
+/** Requests to a node role that it has not read. It does not read at all then. */
+const MOST_UNREAD_REQUESTS = 1_000;
 
 function createServer(implementation: UntypedServiceImplementation, options: ServerOptions): Server {
   const server = new Server(options);
@@ -166,8 +166,17 @@ async function answer<Request, Response>(
 function serveNodeSession(call: ServerDuplexStream<NodeReplyMessage, NodeRequestMessage>, nodes: NodeSessions, log: Logger): void {
   const session: NodeSessionStream = {
     send: (request) => {
-      if (call.writableLength < MOST_UNREAD_BYTES) call.write(request);
-      else call.destroy(new Error('the node role does not read what it is asked'));
+      // Of a gRPC stream that is a number of messages, not of bytes.
+      if (call.writableLength < MOST_UNREAD_REQUESTS) call.write(request);
+      // Not destroyed: one that reads again is to hear of it, and open another session.
+      else
+        call.emit(
+          'error',
+          Object.assign(new Error('a node role did not read'), {
+            code: status.RESOURCE_EXHAUSTED,
+            details: 'the node role does not read what it is asked',
+          }),
+        );
     },
     end: () => void call.end(),
   };
