@@ -17,6 +17,8 @@ import {
   type UntypedServiceImplementation,
 } from '@grpc/grpc-js';
 
+import { CallLimit } from '../util/call-limit.ts';
+
 /** Where calls of some services go. */
 export interface Backend {
   readonly name: string;
@@ -28,7 +30,12 @@ export interface Backend {
 }
 
 const same = (bytes: Buffer): Buffer => bytes;
-const MAXIMUM_MESSAGE_BYTES = 64 * 1024 * 1024;
+/** As the services behind it take them. */
+const MAXIMUM_REQUEST_BYTES = 4 * 1024 * 1024;
+/** Listings are the longest. */
+const MAXIMUM_ANSWER_BYTES = 64 * 1024 * 1024;
+/** Over all connections; those that wait for their role count, too. */
+const MOST_CALLS = 2_048;
 
 export interface Route {
   readonly service: ServiceDefinition;
@@ -38,12 +45,18 @@ export interface Route {
 export class Proxy {
   readonly server: Server;
   readonly #waitMs: number;
+  readonly #limit: CallLimit;
   readonly #connections = new Map<Backend, { readonly life: number; readonly client: Client }>();
   #refusal: string | null = null;
 
-  constructor(routes: readonly Route[], options: { readonly waitMs: number }) {
+  /** @param options waitMs: how long a call waits for its role; mostCalls: that are passed on or wait at once */
+  constructor(routes: readonly Route[], options: { readonly waitMs: number; readonly mostCalls?: number }) {
     this.#waitMs = options.waitMs;
-    this.server = new Server({ 'grpc.max_receive_message_length': MAXIMUM_MESSAGE_BYTES });
+    this.#limit = new CallLimit({ maximum: options.mostCalls ?? MOST_CALLS });
+    this.server = new Server({
+      'grpc.max_receive_message_length': MAXIMUM_REQUEST_BYTES,
+      'grpc.max_concurrent_streams': MOST_CALLS,
+    });
     for (const { service, backend } of routes) this.#add(service, backend);
   }
 
@@ -79,7 +92,9 @@ export class Proxy {
         done(unavailable(this.#refusal));
         return;
       }
-      void this.#pass(path, backend, call, done);
+      void this.#limit
+        .run(() => this.#pass(path, backend, call, done))
+        .catch((error: unknown) => done(unavailable(error instanceof Error ? error.message : String(error))));
     };
   }
 
@@ -91,6 +106,7 @@ export class Proxy {
       return;
     }
     if (call.cancelled) return;
+    const over = Promise.withResolvers<void>();
     const upstream = this.#client(backend).makeUnaryRequest(
       path,
       same,
@@ -99,12 +115,14 @@ export class Proxy {
       passed(call.metadata),
       { deadline: call.getDeadline() },
       (error, answer) => {
+        over.resolve();
         if (error === null) done(null, answer ?? null);
         else if (isConnectionLoss(error) && !call.cancelled) done(unavailable(`the ${backend.name} went away under the call; ask again`));
         else done({ code: error.code, details: error.details, metadata: passed(error.metadata) });
       },
     );
     call.on('cancelled', () => upstream.cancel());
+    await over.promise;
   }
 
   /** One client a life: a new process is connected to at once, not after the back-off of a lost connection. */
@@ -113,7 +131,7 @@ export class Proxy {
     if (known !== undefined && known.life === backend.life) return known.client;
     known?.client.close();
     const client = new Client(backend.target, credentials.createInsecure(), {
-      'grpc.max_receive_message_length': MAXIMUM_MESSAGE_BYTES,
+      'grpc.max_receive_message_length': MAXIMUM_ANSWER_BYTES,
       'grpc.use_local_subchannel_pool': 1,
       'grpc.enable_http_proxy': 0,
       'grpc.initial_reconnect_backoff_ms': 50,

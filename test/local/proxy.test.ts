@@ -162,6 +162,35 @@ describe('proxy', () => {
     expect(backend.cancelled).toBe(true);
   });
 
+  test('passes no more calls on at once than it may, those that wait for their role among them', async () => {
+    const narrow = new Proxy([{ service: SERVICE, backend }], { waitMs: 5_000, mostCalls: 2 });
+    await listenOnSocket(narrow.server, path.join(folder, 'narrow.sock'));
+    client.close();
+    client = new Client(`unix://${folder}/narrow.sock`, credentials.createInsecure());
+    try {
+      const waiting = [call('first'), call('second')];
+      // Which of the three are told is for the server to say: they come over one connection, but begin at once.
+      const third = await Promise.allSettled([...waiting, call('third')].map((one) => Promise.race([one, delay(500).then(() => 'waits')])));
+      expect(third.filter(({ status: outcome }) => outcome === 'rejected')).toEqual([
+        expect.objectContaining({
+          reason: expect.objectContaining({ code: status.UNAVAILABLE, details: expect.stringContaining('2 calls run') }),
+        }),
+      ]);
+      await backend.start();
+      expect((await Promise.allSettled(waiting)).filter(({ status: outcome }) => outcome === 'fulfilled').length).toBeGreaterThan(0);
+      expect(await call('later')).toBe('echo later');
+    } finally {
+      narrow.close();
+      narrow.server.forceShutdown();
+    }
+  });
+
+  test('takes no request that its services would not take', async () => {
+    await backend.start();
+    await expect(call('x'.repeat(5 * 1024 * 1024))).rejects.toMatchObject({ code: status.RESOURCE_EXHAUSTED });
+    expect(await call('small')).toBe('echo small');
+  });
+
   test('refuses calls when told to', async () => {
     await backend.start();
     proxy.refuse('the driver is stopping');
