@@ -5,9 +5,42 @@ import { crc32 } from 'node:zlib';
 import { StoreError } from '../util/errors.ts';
 import type { ObjectRow } from './objects.ts';
 import type { LogPosition } from './record-log.ts';
+import type { Damage } from './seals.ts';
 import { isObjectRow, isPoolRow } from './stored-shapes.ts';
 
-export const CHECKPOINT_VERSION = 1;
+/** Version 2 has what scrubbing needs; a pool that was never scrubbed stays at version 1, which older programs read. */
+export const FIRST_CHECKPOINT_VERSION = 1;
+export const CHECKPOINT_VERSION = 2;
+
+/** How far scrubbing came. Times are milliseconds since the epoch, 0 for never; the rest are slots. */
+export interface ScrubProgress {
+  /** The verifying pass that is under way, or was stopped before its end. */
+  startedAtMs: number;
+  /** That pass has nothing left to do below this slot. */
+  position: number;
+  verified: number;
+  sealed: number;
+  /** The last verifying pass that came to its end, and what it compared. */
+  completedAtMs: number;
+  completed: number;
+  /** When the last pass of either mode that came to its end began. */
+  sealedAtMs: number;
+}
+
+export interface ScrubRow extends Readonly<ScrubProgress> {
+  readonly damaged: readonly (readonly [slot: number, damage: Damage])[];
+}
+
+export const NO_SCRUB: ScrubRow = {
+  startedAtMs: 0,
+  position: 1,
+  verified: 0,
+  sealed: 0,
+  completedAtMs: 0,
+  completed: 0,
+  sealedAtMs: 0,
+  damaged: [],
+};
 
 export interface PoolRow {
   readonly version: number;
@@ -26,6 +59,8 @@ export interface PoolRow {
   readonly prewrittenSlots: number;
   /** Pages that nobody refers to and that were not taken apart yet: they still hold references. */
   readonly dropped: readonly number[];
+  /** Exactly in version 2. */
+  readonly scrub?: ScrubRow;
 }
 
 export function encodeRow(row: PoolRow | ObjectRow): Uint8Array {
@@ -40,13 +75,13 @@ export function encodeRow(row: PoolRow | ObjectRow): Uint8Array {
 export function decodePoolRow(bytes: Uint8Array): PoolRow {
   const what = "the pool's checkpoint";
   const row = decode(bytes, what) as PoolRow | null;
-  if (typeof row?.version === 'number' && row.version !== CHECKPOINT_VERSION) {
+  if (typeof row?.version === 'number' && row.version > CHECKPOINT_VERSION) {
     throw new StoreError(
       'failed-precondition',
-      `the pool has format version ${row.version}; this program reads version ${CHECKPOINT_VERSION}. Use the version that wrote it, or a newer one`,
+      `the pool has format version ${row.version}; this program reads versions ${FIRST_CHECKPOINT_VERSION} to ${CHECKPOINT_VERSION}. Use the version that wrote it, or a newer one`,
     );
   }
-  if (row === null || !isPoolRow(row) || row.version !== CHECKPOINT_VERSION) throw malformed(what);
+  if (row === null || !isPoolRow(row)) throw malformed(what);
   return row;
 }
 

@@ -5,7 +5,7 @@
  * Invariants: the stored sequence is the one of the capture, not of the commit; nothing is trimmed before the commit is
  * durable; requests go on all the while (page-table.ts keeps what was captured).
  */
-import { CHECKPOINT_VERSION, encodeRow } from './checkpoint-rows.ts';
+import { CHECKPOINT_VERSION, encodeRow, FIRST_CHECKPOINT_VERSION } from './checkpoint-rows.ts';
 import type { LogPosition } from './record-log.ts';
 import type { MetadataChange } from './ports.ts';
 import type { EngineState } from './state.ts';
@@ -83,7 +83,7 @@ export class Checkpointer {
   #begin(): void {
     const state = this.#state;
     if (state.broken !== null) return;
-    const { journal, ring, log, objects, pages, slots, geometry } = state;
+    const { journal, ring, log, objects, pages, slots, seals, geometry } = state;
     const changes: MetadataChange[] = objects.takeDeleted().map((number) => ({ table: 'objects', key: number, value: null }));
     for (const object of objects.all()) {
       if (!object.dirty) continue;
@@ -93,7 +93,7 @@ export class Checkpointer {
     const { sequence, checksum } = journal.last;
     const logPosition = log.position;
     const pool = encodeRow({
-      version: CHECKPOINT_VERSION,
+      version: state.isScrubbed ? CHECKPOINT_VERSION : FIRST_CHECKPOINT_VERSION,
       poolId: state.poolId,
       chunkSizeBytes: geometry.chunkSizeBytes,
       sequence,
@@ -104,8 +104,9 @@ export class Checkpointer {
       reserve: slots.nameReserve(RESERVE_SLOTS),
       prewrittenSlots: state.prewrittenSlots,
       dropped: pages.droppedNumbers(),
+      ...(state.isScrubbed ? { scrub: { ...state.scrub, damaged: [...seals.damaged] } } : {}),
     });
-    changes.push({ table: 'pool', key: 0, value: pool });
+    changes.push({ table: 'pool', key: 0, value: pool }, ...seals.capture());
     pages.capture();
     this.#capture = { sequence, ringPosition: ring.tail, logPosition, life: state.life, changes };
     state.durability.syncData((errno) => {
@@ -126,6 +127,7 @@ export class Checkpointer {
       this.count++;
       this.completedAtMs = state.ports.clock.nowMs();
       state.pages.committed();
+      for (const slot of state.seals.committed()) state.slots.unsealed(slot);
       state.ring.rebase(capture.life);
       // Whoever asks for a checkpoint in here gets the next one: this one counts as running to the end.
       state.durability.checkpointed(capture.sequence, capture.ringPosition, capture.logPosition);

@@ -68,6 +68,13 @@ export type ControlRequest =
   | { readonly kind: 'pool' }
   | { readonly kind: 'statistics' }
   | { readonly kind: 'check' }
+  /** Begins a pass, or goes on with the one that is under way or was left unfinished; answers ScrubStatus at once. */
+  | { readonly kind: 'scrub-start'; readonly mode: ScrubMode; readonly bytesPerSecond: number }
+  /** Stops the pass under way; the next start goes on with it. Answers ScrubStatus. */
+  | { readonly kind: 'scrub-stop' }
+  | { readonly kind: 'scrub-status' }
+  /** Answers DamageReport. */
+  | { readonly kind: 'damage' }
   /** Writes a checkpoint now; used before a clean stop. */
   | { readonly kind: 'checkpoint' };
 
@@ -135,4 +142,56 @@ export interface CheckReport {
   readonly pages: number;
   readonly slotsUsed: number;
   readonly problems: readonly string[];
+}
+
+/**
+ * What a pass over the pool does with the chunks that snapshots hold. `verify` reads all of them, compares those with a
+ * checksum and gives one to the rest; `seal` reads only those without one.
+ */
+export type ScrubMode = 'verify' | 'seal';
+
+/** Times are milliseconds since the epoch, 0 for never. Bytes are chunks times the chunk size. */
+export interface ScrubStatus {
+  /** The pass under way; null when none is. */
+  readonly running: ScrubMode | null;
+  /** When the verifying pass that is under way, or was stopped before its end, began; 0 when there is none. */
+  readonly startedAtMs: number;
+  /** How far that pass came, of PoolInfo.sizeBytes. */
+  readonly positionBytes: number;
+  /** What it read and compared, and what it gave a checksum, so far. */
+  readonly verifiedBytes: number;
+  readonly sealedBytes: number;
+  /** The last verifying pass that came to its end: when that was, and what it compared. */
+  readonly completedAtMs: number;
+  readonly completedBytes: number;
+  /** When the last pass that left no chunk of a snapshot without a checksum, of either mode, began. */
+  readonly sealedAtMs: number;
+  /** Everything that has a checksum now. */
+  readonly protectedBytes: number;
+  /** Chunks that did not equal their checksum, or could not be read, when they were last looked at. */
+  readonly damagedChunks: number;
+}
+
+/** One place in an object that a damaged chunk is part of. */
+export interface DamagedPlace {
+  readonly id: ObjectId;
+  readonly kind: ObjectKind;
+  readonly name: string;
+  /** Where the chunk begins in the object; it is one chunk long. */
+  readonly offsetBytes: number;
+}
+
+export interface DamagedChunk {
+  /** Where it begins in the pool's data. */
+  readonly dataOffsetBytes: number;
+  /** `changed`: its bytes do not equal the checksum; `unreadable`: the disk fails. */
+  readonly damage: 'changed' | 'unreadable';
+  readonly places: readonly DamagedPlace[];
+}
+
+/** Up to 1,000 damaged chunks, and up to 1,000 places of each. */
+export interface DamageReport {
+  readonly chunks: readonly DamagedChunk[];
+  /** The lists above are not whole. */
+  readonly more: boolean;
 }

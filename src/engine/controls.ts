@@ -9,12 +9,15 @@ import { applyChange } from './changes.ts';
 import type { Checkpointer } from './checkpointer.ts';
 import type { ControlRequest, EngineStatistics, ObjectAnswer, ObjectKind, PoolInfo } from './control.ts';
 import { GRANULE_BYTES, MAXIMUM_CHUNKS } from './geometry.ts';
-import { CheckWalk, UsageWalk, type Walker } from './inspector.ts';
+import type { Walker } from './frozen-walk.ts';
+import { CheckWalk, UsageWalk } from './inspector.ts';
 import type { Merger } from './merger.ts';
 import type { StoredObject } from './objects.ts';
 import { type ControlChange, MAXIMUM_CONTROL_BYTES, MAXIMUM_UNITS, type ObjectDescription, RECORD_UNIT_BYTES } from './record.ts';
 import { LOG_BLOCK_BYTES } from './record-log.ts';
 import type { Requests } from './requests.ts';
+import { DamageWalk } from './held-walk.ts';
+import type { Scrubber } from './scrubber.ts';
 import type { EngineState } from './state.ts';
 
 export type ControlDone = (error: StoreError | null, answer: unknown) => void;
@@ -24,6 +27,7 @@ export interface ControlsOptions {
   readonly requests: Requests;
   readonly merger: Merger;
   readonly checkpointer: Checkpointer;
+  readonly scrubber: Scrubber;
   /** Devices that have the object open. */
   readonly opensOf: (object: StoredObject) => number;
   /** Starts a walk when no other runs and the counts are known; `failed` is called when the pool fails before its end. */
@@ -56,7 +60,7 @@ export class Controls {
   }
 
   #dispatch(request: ControlRequest, done: ControlDone): void {
-    const { state, checkpointer, walk } = this.#options;
+    const { state, checkpointer, scrubber, walk } = this.#options;
     const failed = (): void => done(poolFailed(state), null);
     switch (request.kind) {
       case 'create':
@@ -85,6 +89,18 @@ export class Controls {
       }
       case 'check':
         return walk(() => new CheckWalk(state, (report) => done(null, report)), failed);
+      case 'scrub-start':
+        if (!(request.bytesPerSecond > 0))
+          throw new StoreError('invalid-argument', `a scrub needs a rate above 0 bytes a second, not ${request.bytesPerSecond}`);
+        scrubber.start(request.mode, request.bytesPerSecond);
+        return done(null, scrubber.status());
+      case 'scrub-stop':
+        scrubber.stop();
+        return done(null, scrubber.status());
+      case 'scrub-status':
+        return done(null, scrubber.status());
+      case 'damage':
+        return walk(() => new DamageWalk(state, (report) => done(null, report)), failed);
       case 'pool':
         return done(null, this.#pool());
       case 'statistics':

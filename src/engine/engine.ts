@@ -5,12 +5,13 @@
  * Its parts: objects (what there is), tree and page-table (what maps where), slots (what is free and what may be written
  * in place), journal, record-ring, record-log and durability (records and when they are durable), checkpointer, recovery
  * and counter (how a start goes), requests (reads and writes), controls (snapshots and so on), dismantler and merger (what
- * the background tidies up), inspector (usage and check).
+ * the background tidies up), inspector (usage and check), scrubber and seals (what the disk still returns).
  */
 import { StoreError } from '../util/errors.ts';
 import { assert } from '../util/assert.ts';
+import { ChunkBuffers } from './chunk-buffers.ts';
 import { Checkpointer } from './checkpointer.ts';
-import { decodeObjectRow, decodePoolRow, type PoolRow } from './checkpoint-rows.ts';
+import { decodeObjectRow, decodePoolRow, NO_SCRUB, type PoolRow, type ScrubProgress, type ScrubRow } from './checkpoint-rows.ts';
 import { ChunkParts } from './chunk-parts.ts';
 import type { ControlRequest, ObjectId } from './control.ts';
 import { type ControlDone, Controls } from './controls.ts';
@@ -19,7 +20,7 @@ import { DiskCalls, FIRST_CALL_TAG } from './disk-calls.ts';
 import { Dismantler } from './dismantler.ts';
 import { Durability } from './durability.ts';
 import { Geometry } from './geometry.ts';
-import type { Walker } from './inspector.ts';
+import type { Walker } from './frozen-walk.ts';
 import { Journal } from './journal.ts';
 import { engineMemoryLayout } from './memory-layout.ts';
 import { Merger } from './merger.ts';
@@ -29,12 +30,14 @@ import { PageTable } from './page-table.ts';
 import { Flights } from './part-lists.ts';
 import { newObjectId } from './object-id.ts';
 import type { PoolHeader } from './pool-format.ts';
-import type { EnginePorts, MetadataRow } from './ports.ts';
+import type { EnginePorts, MetadataImage } from './ports.ts';
 import { RecordLog } from './record-log.ts';
 import { RecordRing } from './record-ring.ts';
 import { readLogs, type Recovered, Replay, slotsNamed } from './recovery.ts';
 import { Errno } from './request-table.ts';
 import { Requests } from './requests.ts';
+import { Scrubber } from './scrubber.ts';
+import { Seals } from './seals.ts';
 import { Slots } from './slots.ts';
 import type { EngineState } from './state.ts';
 import { Tree } from './tree.ts';
@@ -80,6 +83,7 @@ export class Engine {
     readonly dismantler: Dismantler;
     readonly merger: Merger;
     readonly prewriter: Prewriter | null;
+    readonly scrubber: Scrubber;
   } | null = null;
   readonly #calls = new DiskCalls();
   #counter: Counter | null = null;
@@ -97,17 +101,17 @@ export class Engine {
   /** Recovers the pool and begins to serve. `ready` is called when devices can be opened and requests submitted. */
   start(ready: (error: Error | null) => void): void {
     this.#startFailed = ready;
-    this.#ports.metadata.load((error, pool, objects) => {
+    this.#ports.metadata.load((error, image) => {
       try {
         if (error !== null) throw error;
-        if (pool === null)
+        if (image?.pool === null || image === null)
           throw new StoreError(
             'failed-precondition',
             'the pool has no checkpoint: its creation did not finish. Nothing is stored in it; remove the folder and create it again',
           );
-        const row = decodePoolRow(pool);
+        const row = decodePoolRow(image.pool);
         this.#compare(row);
-        this.#recover(row, objects, ready);
+        this.#recover(row, image, ready);
       } catch (cause) {
         ready(cause as Error);
       }
@@ -171,20 +175,24 @@ export class Engine {
     requests.slotsFreed({ all: true });
     const { slots, durability } = state;
     if (slots.wantsDurability && slots.available < slots.counts.slots / 16 && !durability.running) durability.request(() => undefined);
-    const aged = elapsedMs - this.#checkpointedAtMs >= this.#options.checkpointAgeMs && checkpointer.sequence < state.journal.sequence;
+    const { seals } = state;
+    const isAged = elapsedMs - this.#checkpointedAtMs >= this.#options.checkpointAgeMs;
+    const aged = isAged && (checkpointer.sequence < state.journal.sequence || seals.dirtyCount > 0);
+    const unseal = seals.openingCount > 0 && slots.available < slots.counts.slots / 16;
     const full = state.ring.usedUnits > state.ring.capacityUnits / 2 || state.log.usedBlocks > state.log.blocks / 2;
-    if (!checkpointer.running && (aged || full || state.pages.dirtyCount > this.#options.checkpointPages)) checkpointer.want();
+    if (!checkpointer.running && (aged || full || unseal || state.pages.dirtyCount > this.#options.checkpointPages)) checkpointer.want();
   }
 
   /** One slice of background work, well below a millisecond; true when there is more to do at once. */
   background(): boolean {
     if (this.#parts === null) return false;
-    const { checkpointer, dismantler, merger, prewriter } = this.#parts;
+    const { checkpointer, dismantler, merger, prewriter, scrubber } = this.#parts;
     let more = checkpointer.step();
     if (this.#counter !== null) more = this.#counter.step() || more;
     more = dismantler.step() || more;
     more = this.#walkOn() || more;
     more = merger.step() || more;
+    more = scrubber.step() || more;
     if (!more) prewriter?.step();
     return more;
   }
@@ -205,7 +213,7 @@ export class Engine {
     );
   }
 
-  #recover(row: PoolRow, objects: readonly MetadataRow[], ready: (error: Error | null) => void): void {
+  #recover(row: PoolRow, image: MetadataImage, ready: (error: Error | null) => void): void {
     const { memory, log: disk } = this.#ports;
     const layout = engineMemoryLayout({ ringUnits: this.#options.ringUnits });
     assert(layout.totalBytes <= memory.engineBytes, 'the shared memory has room for the engine');
@@ -225,7 +233,8 @@ export class Engine {
         try {
           const state = this.#assemble(row, ring, log, recovered);
           const roots: number[] = [];
-          for (const { value } of objects) {
+          state.seals.load(image.seals, row.scrub?.damaged ?? []);
+          for (const { value } of image.objects) {
             const object = new StoredObject(decodeObjectRow(value));
             object.dirty = false;
             state.objects.add(object);
@@ -284,8 +293,10 @@ export class Engine {
     pages.start(row.nextPageNumber, row.dropped);
     const named = slotsNamed(ring, row.sequence);
     const count = geometry.slotsOf(ports.data.sizeBytes);
+    const seals = new Seals(count);
     const slots = new Slots({
       slots: count,
+      seals,
       reserve: row.reserve.filter((slot) => !named.has(slot) && slot < count),
       durableSequence,
       stampNow,
@@ -301,6 +312,7 @@ export class Engine {
       objects,
       pages,
       slots,
+      seals,
       tree,
       ring,
       log,
@@ -308,6 +320,8 @@ export class Engine {
       durability,
       life: row.life,
       prewrittenSlots: row.prewrittenSlots,
+      scrub: progressOf(row.scrub ?? NO_SCRUB),
+      isScrubbed: row.scrub !== undefined,
       broken: null,
     };
   }
@@ -331,29 +345,25 @@ export class Engine {
       mergeWanted: (object, chunk) => merger.want(object, chunk),
       checkpointWanted: () => checkpointer.running || checkpointer.want(),
     });
+    const buffers = new ChunkBuffers(memory.merge);
     const dismantler = new Dismantler(state, () => requests.slotsFreed());
     const merger: Merger = new Merger({
       state,
       parts,
       requests,
       firstFlight: this.#options.maximumRequests,
-      memoryOffset: memory.merge,
+      buffers,
       quiet: () => dismantler.idle && this.#walk === null,
     });
     const opensOf = (object: StoredObject): number => this.#devices.filter((open) => open === object).length;
-    const controls = new Controls({
-      state,
-      requests,
-      merger,
-      checkpointer,
-      opensOf,
-      walk: (make, failed) => void this.#walksWaiting.push({ make, failed }),
-    });
+    const walk = (make: () => Walker, failed: () => void): void => void this.#walksWaiting.push({ make, failed });
+    const scrubber = new Scrubber({ state, buffers, checkpointer, walk });
+    const controls = new Controls({ state, requests, merger, checkpointer, scrubber, opensOf, walk });
     this.#checkpointedAtMs = this.#ports.clock.elapsedMs();
     const { prewriteAfterTicks: afterTicks } = this.#options;
     const freed = (): void => requests.slotsFreed();
     const prewriter = afterTicks === null ? null : new Prewriter(state, { zeroOffset: memory.zero, freed, afterTicks });
-    this.#parts = { state, requests, controls, checkpointer, dismantler, merger, prewriter };
+    this.#parts = { state, requests, controls, checkpointer, dismantler, merger, prewriter, scrubber };
     this.#settle(state);
     ready(null);
   }
@@ -420,4 +430,9 @@ export class Engine {
     const perRequest = Math.ceil(this.#options.maximumRequestBytes / geometry.chunkSizeBytes) + 1;
     return this.#options.maximumRequests * perRequest + 16;
   }
+}
+
+function progressOf(row: ScrubRow): ScrubProgress {
+  const { damaged: _, ...progress } = row;
+  return progress;
 }

@@ -109,10 +109,11 @@ const LAYERS_AT_REST = 2;
  * Decides a merge: layers that this volume alone owns become one (that frees slots); more than two layers become two, so
  * that a read of a chunk stays one or two disk reads. The largest layers stay where they are.
  *
- * @param owned bit n: layer n may be written in place
+ * @param owned bit n: layer n is this volume's alone
+ * @param writable bit n: layer n may be written in place; a part of `owned`
  */
-export function planMerge(entry: Entry, owned: number, plan: MergePlan): boolean {
-  const target = largest(entry, owned);
+export function planMerge(entry: Entry, owned: number, writable: number, plan: MergePlan): boolean {
+  const target = largest(entry, writable);
   // Without a layer of its own the volume needs a new slot, which counts as one of the two.
   let left = target < 0 ? entry.count + 1 : entry.count;
   let moved = 0;

@@ -4,10 +4,11 @@
  * A merge is an operation on a chunk like a write (chunk-parts.ts): writes to the chunk wait for it, and it does not start
  * while something is in flight there. It copies at most one chunk, and a few run at a time.
  */
+import { assert } from '../util/assert.ts';
+import type { ChunkBuffers } from './chunk-buffers.ts';
 import type { ChunkParts } from './chunk-parts.ts';
 import { Entry, planMerge, type MergePlan } from './entry.ts';
 import { FANOUT, GRANULE_BYTES, HEADER_SLOT } from './geometry.ts';
-import { MERGE_BUFFER_BYTES, MERGE_BUFFERS } from './memory-layout.ts';
 import { NumberQueue } from './number-queue.ts';
 import type { StoredObject } from './objects.ts';
 import { NONE } from './part-lists.ts';
@@ -28,8 +29,7 @@ export interface MergerOptions {
   readonly firstFlight: number;
   /** Everything dropped has been taken apart: what a volume owns is known. */
   readonly quiet: () => boolean;
-  /** Offset of the merge buffers in the shared memory. */
-  readonly memoryOffset: number;
+  readonly buffers: ChunkBuffers;
 }
 
 interface Merge {
@@ -51,7 +51,8 @@ export class Merger {
   readonly #laterChunks = new NumberQueue();
   readonly #laterNumbers = new NumberQueue();
   readonly #laterSequences = new NumberQueue();
-  readonly #buffers: number[] = [];
+  /** Merges under way. */
+  #running = 0;
   /** Volumes to sweep, and how far that came. */
   readonly #sweeps = new Map<number, number>();
   readonly #sweepsWanted = new Set<number>();
@@ -59,11 +60,10 @@ export class Merger {
 
   constructor(options: MergerOptions) {
     this.#options = options;
-    for (let buffer = 0; buffer < MERGE_BUFFERS; buffer++) this.#buffers.push(options.memoryOffset + buffer * MERGE_BUFFER_BYTES);
   }
 
   get idle(): boolean {
-    return this.#chunks.length === 0 && this.#sweeps.size + this.#sweepsWanted.size === 0 && this.#buffers.length === MERGE_BUFFERS;
+    return this.#chunks.length === 0 && this.#sweeps.size + this.#sweepsWanted.size === 0 && this.#running === 0;
   }
 
   /** A chunk's entry has more layers than a read should visit. */
@@ -96,7 +96,7 @@ export class Merger {
     const { state } = this.#options;
     if (!state.slots.counted || !state.slots.settled || state.broken !== null) return false;
     if (this.#chunks.length > 0) {
-      if (this.#buffers.length === 0 || !state.journal.hasRoom) return false;
+      if (this.#options.buffers.available === 0 || !state.journal.hasRoom) return false;
       return this.#startNext();
     }
     return this.#sweepSome();
@@ -121,16 +121,16 @@ export class Merger {
     const plan: MergePlan = { target: 0, mask: 0 };
     const owned = state.tree.ownedLayers(object, chunk, this.#entry);
     const soonOwned = state.tree.soonOwnedLayers(object, chunk, this.#entry);
-    if (owned !== soonOwned && planMerge(this.#entry, soonOwned, plan)) {
+    if (owned !== soonOwned && planMerge(this.#entry, soonOwned, state.tree.unsealedLayers(this.#entry, soonOwned), plan)) {
       this.#later(object, chunk);
       return this.#chunks.length > 0;
     }
-    if (!planMerge(this.#entry, owned, plan)) return this.#chunks.length > 0;
+    if (!planMerge(this.#entry, owned, state.tree.unsealedLayers(this.#entry, owned), plan)) return this.#chunks.length > 0;
     const fresh = plan.target === HEADER_SLOT;
     if (fresh) plan.target = state.slots.take();
     if (plan.target === HEADER_SLOT) return this.#chunks.length > 0;
     this.#begin(object, chunk, plan, fresh);
-    return this.#buffers.length > 0;
+    return this.#options.buffers.available > 0;
   }
 
   #later(object: StoredObject, chunk: number): void {
@@ -147,7 +147,10 @@ export class Merger {
     parts.begin(part, plan.target, fresh);
     object.writesInFlight++;
     state.flights.begin(firstFlight + part);
-    const merge: Merge = { part, object, chunk, plan, buffer: this.#buffers.pop()!, pending: 1, failed: false };
+    const buffer = this.#options.buffers.take();
+    assert(buffer !== null, 'a merge begins when there is a buffer');
+    this.#running++;
+    const merge: Merge = { part, object, chunk, plan, buffer, pending: 1, failed: false };
     const copy = (): void => this.#copy(merge);
     // Each granule of the plan lies in one layer: the runs of all layers together are the plan's mask.
     for (let layer = 0; layer < this.#entry.count; layer++) {
@@ -231,7 +234,8 @@ export class Merger {
     if (parts.fresh[merge.part] === 1) state.slots.giveBack(merge.plan.target);
     requests.endInFlight(merge.part, merge.object);
     parts.free(merge.part);
-    this.#buffers.push(merge.buffer);
+    this.#options.buffers.give(merge.buffer);
+    this.#running--;
     requests.slotsFreed();
   }
 
@@ -270,8 +274,9 @@ export class Merger {
     for (let index = 0; index < FANOUT; index++) {
       if (leaf.layersAt(index) < 2) continue;
       leaf.read(index, this.#entry);
-      const owned = this.#options.state.tree.soonOwnedLayers(object, firstChunk + index, this.#entry);
-      if (planMerge(this.#entry, owned, plan)) this.want(object, firstChunk + index);
+      const { tree } = this.#options.state;
+      const owned = tree.soonOwnedLayers(object, firstChunk + index, this.#entry);
+      if (planMerge(this.#entry, owned, tree.unsealedLayers(this.#entry, owned), plan)) this.want(object, firstChunk + index);
     }
   }
 }

@@ -1,7 +1,7 @@
 /** How a new pool looks: the header in slot 0 of its data, and its first checkpoint. docs/format.md has the tables. */
 import { crc32 } from 'node:zlib';
 import { StoreError } from '../util/errors.ts';
-import { CHECKPOINT_VERSION, encodeRow } from './checkpoint-rows.ts';
+import { encodeRow, FIRST_CHECKPOINT_VERSION } from './checkpoint-rows.ts';
 import type { ObjectId } from './control.ts';
 import { Geometry } from './geometry.ts';
 import { newObjectId, OBJECT_ID_LENGTH } from './object-id.ts';
@@ -64,7 +64,7 @@ export function formatPool(
   const slots = new Geometry(pool.chunkSizeBytes).slotsOf(pool.dataBytes);
   if (slots < 2) return done(new StoreError('out-of-range', `a pool needs at least two chunks of ${pool.chunkSizeBytes} bytes`));
   const row = encodeRow({
-    version: CHECKPOINT_VERSION,
+    version: FIRST_CHECKPOINT_VERSION,
     poolId: pool.poolId,
     chunkSizeBytes: pool.chunkSizeBytes,
     sequence: 0,

@@ -23,11 +23,20 @@ export interface Disk {
 /** One key-value change of a metadata transaction: `value` null removes the key. */
 export interface MetadataChange {
   readonly table: MetadataTable;
-  /** An object number or a page number; 0 in the table `pool`. */
+  /** An object number, a page number or the number of a group of slots; 0 in the table `pool`. */
   readonly key: number;
   readonly value: Uint8Array | null;
 }
-export type MetadataTable = 'pool' | 'objects' | 'pages';
+export type MetadataTable = 'pool' | 'objects' | 'pages' | 'seals' | 'checksums';
+
+/** What a start needs of the checkpoint. */
+export interface MetadataImage {
+  /** The row of `pool`; null in a pool whose creation did not finish. */
+  readonly pool: Uint8Array | null;
+  /** The tables `objects` and `seals`, ordered by key. */
+  readonly objects: readonly MetadataRow[];
+  readonly seals: readonly MetadataRow[];
+}
 
 export interface MetadataRow {
   readonly key: number;
@@ -40,10 +49,12 @@ export interface MetadataRow {
  */
 export interface MetadataStore {
   /** Makes what can be read durable first (a commit that a kill cut off can be readable and not durable), then reads
-   * the tables `pool` and `objects` whole. */
-  load(done: (error: Error | null, pool: Uint8Array | null, objects: readonly MetadataRow[]) => void): void;
+   * the tables `pool`, `objects` and `seals` whole. `image` is null exactly when there is an error. */
+  load(done: (error: Error | null, image: MetadataImage | null) => void): void;
   /** One page, or null when there is none of that number. */
   readPage(key: number, done: (error: Error | null, value: Uint8Array | null) => void): void;
+  /** One row of checksums, or null when there is none of that number. */
+  readChecksums(key: number, done: (error: Error | null, value: Uint8Array | null) => void): void;
   /** Atomic, and durable when `done` is called without an error. The values must not be changed until then. */
   commit(changes: readonly MetadataChange[], done: (error: Error | null) => void): void;
 }

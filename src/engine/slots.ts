@@ -8,17 +8,20 @@
  *   is durable, and every operation that was in flight at such a drop is over;
  * - before the background count is over, only slots taken since the start count as owned by one volume, and new slots
  *   come from the reserve that the last checkpoint named;
- * - nothing is taken before what recovery found is durable.
+ * - nothing is taken before what recovery found is durable;
+ * - a sealed slot is not written, and free only when its seal is off the disk (seals.ts).
  */
 import { assert } from '../util/assert.ts';
 import { HEADER_SLOT } from './geometry.ts';
 import { NumberQueue } from './number-queue.ts';
+import type { Seals } from './seals.ts';
 import { SlotCounts } from './slot-counts.ts';
 
 export interface SlotsOptions {
   readonly slots: number;
   /** Free slots that the last checkpoint names and no newer record uses. */
   readonly reserve: readonly number[];
+  readonly seals: Seals;
   /** The highest sequence that is durable on disk. */
   readonly durableSequence: () => number;
   /** A stamp for "now" in the order of operations, and the stamp of the oldest one in flight (Infinity when none is). */
@@ -76,11 +79,15 @@ export class Slots {
   }
 
   get inLimbo(): number {
-    return this.#limboSlots.length + (this.#uncounted?.count ?? 0);
+    return this.#limboSlots.length + (this.#uncounted?.count ?? 0) + this.seals.leavingCount;
   }
 
   get held(): number {
     return this.#held.size;
+  }
+
+  get seals(): Seals {
+    return this.#options.seals;
   }
 
   get settled(): boolean {
@@ -201,10 +208,10 @@ export class Slots {
     collect(this.#free, named, limit);
     // Slots in limbo are free in the image too: the records that dropped them are part of it.
     this.#limboSlots.forEach((slot) => {
-      if (named.length < limit) named.push(slot);
+      if (named.length < limit && !this.seals.has(slot)) named.push(slot);
     });
     if (this.#uncounted !== null) collect(this.#uncounted.free, named, limit);
-    return named;
+    return named.filter((slot) => !this.seals.has(slot));
   }
 
   /** Until the drop is durable and the operations in flight at it are over, what is left is nobody's alone: a reader of
@@ -231,8 +238,12 @@ export class Slots {
     const durable = this.#options.durableSequence();
     const oldest = this.#options.oldestStamp();
     if (this.#uncounted !== null && this.#uncounted.sequence <= durable && this.#uncounted.stamp < oldest) {
-      for (let word = 0; word < this.#free.length; word++) this.#free[word]! |= this.#uncounted.free[word]!;
       this.#freeCount += this.#uncounted.count;
+      for (let word = 0; word < this.#free.length; word++) {
+        this.#free[word]! |= this.#uncounted.free[word]!;
+        for (let bits = this.#free[word]! & this.seals.word(word); bits !== 0; bits &= bits - 1)
+          this.#holdSealed(word * 32 + 31 - Math.clz32(bits & -bits));
+      }
       this.#uncounted = null;
     }
     while (this.#limboSlots.length > 0 && this.#limboSequences.first <= durable && this.#limboStamps.first < oldest) {
@@ -240,8 +251,20 @@ export class Slots {
       this.#limboStamps.shift();
       const slot = this.#limboSlots.shift();
       assert(this.counts.get(slot) === 0, 'a dropped slot stays dropped');
-      this.#setFree(slot);
+      if (!this.seals.leave(slot)) this.#setFree(slot);
     }
+  }
+
+  /** A checkpoint without the seals of these slots is durable: they are free now. */
+  unsealed(slot: number): void {
+    this.#setFree(slot);
+  }
+
+  /** A slot that the count found free has a seal: it is free when that is off. */
+  #holdSealed(slot: number): void {
+    if (!this.seals.leave(slot)) return;
+    this.#free[slot >>> 5]! &= ~(1 << (slot & 31));
+    this.#freeCount--;
   }
 
   #setFree(slot: number): void {

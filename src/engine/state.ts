@@ -1,4 +1,5 @@
 /** The parts of a running engine that its components share. */
+import type { ScrubProgress } from './checkpoint-rows.ts';
 import type { DiskCalls } from './disk-calls.ts';
 import type { Durability } from './durability.ts';
 import type { Geometry } from './geometry.ts';
@@ -9,6 +10,7 @@ import type { Flights } from './part-lists.ts';
 import type { EnginePorts } from './ports.ts';
 import type { RecordLog } from './record-log.ts';
 import type { RecordRing } from './record-ring.ts';
+import type { Seals } from './seals.ts';
 import type { Slots } from './slots.ts';
 import type { Tree } from './tree.ts';
 
@@ -21,6 +23,7 @@ export interface EngineState {
   readonly objects: Objects;
   readonly pages: PageTable;
   readonly slots: Slots;
+  readonly seals: Seals;
   readonly tree: Tree;
   readonly ring: RecordRing;
   readonly log: RecordLog;
@@ -30,6 +33,9 @@ export interface EngineState {
   life: string;
   /** Slots below this number were written at least once since the pool was made. */
   prewrittenSlots: number;
+  readonly scrub: ScrubProgress;
+  /** Something was scrubbed, ever: the checkpoint has version 2. */
+  isScrubbed: boolean;
   /** Set when a sync or the metadata failed: nothing may be called durable any more. */
   broken: Error | null;
 }

@@ -30,13 +30,24 @@ export function isControlChange(value: unknown): boolean {
 
 export function isPoolRow(value: unknown): boolean {
   if (!isFields(value) || !isFields(value['log'])) return false;
-  const { poolId, chunkSizeBytes, sequence, checksum, log, nextPageNumber, life, reserve, prewrittenSlots, dropped } = value;
+  const { poolId, chunkSizeBytes, sequence, checksum, log, nextPageNumber, life, reserve, prewrittenSlots, dropped, version } = value;
   const { block, chain } = log;
   return (
     [chunkSizeBytes, sequence, checksum, nextPageNumber, prewrittenSlots, block, chain].every(isCount) &&
     isId(poolId) &&
     isLife(life) &&
-    [reserve, dropped].every((list) => Array.isArray(list) && list.every(isCount))
+    [reserve, dropped].every((list) => Array.isArray(list) && list.every(isCount)) &&
+    (version === 1 || (version === 2 && isScrubRow(value['scrub'])))
+  );
+}
+
+function isScrubRow(value: unknown): boolean {
+  if (!isFields(value)) return false;
+  const { startedAtMs, position, verified, sealed, completedAtMs, completed, sealedAtMs, damaged } = value;
+  return (
+    [startedAtMs, position, verified, sealed, completedAtMs, completed, sealedAtMs].every(isCount) &&
+    Array.isArray(damaged) &&
+    damaged.every((one) => Array.isArray(one) && one.length === 2 && isCount(one[0]) && (one[1] === 'changed' || one[1] === 'unreadable'))
   );
 }
 

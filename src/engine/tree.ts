@@ -53,12 +53,19 @@ export class Tree {
     return (this.#pages.get(number) as LeafPage | undefined) ?? MISSING;
   }
 
-  /** Bit n: layer n of the entry may be written in place. `entry` is the chunk's; its path is in memory. */
+  /** Bit n: layer n of the entry is this object's alone. `entry` is the chunk's; its path is in memory. */
   ownedLayers(object: StoredObject, chunk: number, entry: Entry): number {
     if (this.#ownership(object, chunk) !== Ownership.now) return 0;
     let owned = 0;
     for (let layer = 0; layer < entry.count; layer++) if (this.#slots.owned(entry.slots[layer]!)) owned |= 1 << layer;
     return owned;
+  }
+
+  /** Those of the set that are not sealed: `ownedLayers` of these may be written in place. */
+  unsealedLayers(entry: Entry, set: number): number {
+    let left = set;
+    for (let layer = 0; layer < entry.count; layer++) if (this.#slots.seals.has(entry.slots[layer]!)) left &= ~(1 << layer);
+    return left;
   }
 
   /** As `ownedLayers`, but of what is not durable or not over yet, too: what will be owned if nothing else happens. */

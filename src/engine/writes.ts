@@ -137,8 +137,8 @@ export class Writes {
     }
     const other = parts.findInFlight(object, chunk);
     if (other !== NONE) {
-      // Only writes in place of one slot run side by side.
-      if (parts.mustWait(object, chunk, mask)) parts.waitForChunk(part);
+      // Only writes in place of one slot run side by side, and none begins on one that was sealed since.
+      if (parts.mustWait(object, chunk, mask) || state.seals.has(parts.slot[other]!)) parts.waitForChunk(part);
       else this.#issue(part, object, parts.slot[other]!, false);
       return true;
     }
@@ -146,7 +146,10 @@ export class Writes {
     else leaf.read(indexAt(chunk, 0), this.#entry);
     const inPlace = this.#chooseInPlace(object, chunk, mask);
     const slot = inPlace === HEADER_SLOT ? state.slots.take() : inPlace;
-    if (slot === HEADER_SLOT) return false;
+    if (slot === HEADER_SLOT) {
+      this.#unseal(object, chunk);
+      return false;
+    }
     this.#issue(part, object, slot, inPlace === HEADER_SLOT);
     return true;
   }
@@ -169,7 +172,8 @@ export class Writes {
   #chooseInPlace(object: StoredObject, chunk: number, mask: number): number {
     const entry = this.#entry;
     if (entry.count === 0) return HEADER_SLOT;
-    const owned = this.#options.state.tree.ownedLayers(object, chunk, entry);
+    const { tree } = this.#options.state;
+    const owned = tree.unsealedLayers(entry, tree.ownedLayers(object, chunk, entry));
     let chosen = HEADER_SLOT;
     for (let layer = 0; layer < entry.count; layer++) {
       if (!((owned >> layer) & 1)) continue;
@@ -177,6 +181,16 @@ export class Writes {
       if (chosen === HEADER_SLOT) chosen = entry.slots[layer]!;
     }
     return chosen;
+  }
+
+  /** There is no new slot: what the volume alone has is all that can be written, once it is not sealed any more. */
+  #unseal(object: StoredObject, chunk: number): void {
+    const { tree, seals } = this.#options.state;
+    const entry = this.#entry;
+    if (entry.count === 0) return;
+    const owned = tree.ownedLayers(object, chunk, entry);
+    const sealed = owned & ~tree.unsealedLayers(entry, owned);
+    for (let layer = 0; layer < entry.count; layer++) if ((sealed >> layer) & 1) seals.open(entry.slots[layer]!);
   }
 
   #record(part: number): void {

@@ -89,6 +89,7 @@ describe('an engine is found that does not look at', () => {
     metadata: {
       load: (done) => ports.metadata.load(done),
       readPage: (key, done) => ports.metadata.readPage(key, done),
+      readChecksums: (key, done) => ports.metadata.readChecksums(key, done),
       commit: (changes, done) => ports.metadata.commit(changes, () => done(null)),
     },
   });

@@ -11,9 +11,9 @@ function layersOf(entry: Entry): [number, number][] {
   return Array.from({ length: entry.count }, (_, layer) => [entry.slots[layer]!, entry.masks[layer]!]);
 }
 
-function plan(entry: Entry, owned: number): MergePlan | null {
+function plan(entry: Entry, owned: number, writable = owned): MergePlan | null {
   const result: MergePlan = { target: 0, mask: 0 };
-  return planMerge(entry, owned, result) ? result : null;
+  return planMerge(entry, owned, writable, result) ? result : null;
 }
 
 describe('an entry', () => {

@@ -4,11 +4,12 @@
  * reader does with both, name it in CHANGELOG.md, and only then write the new bytes here.
  */
 import { describe, expect, test } from '@jest/globals';
-import { encodeRow, decodeObjectRow, decodePoolRow } from '../../src/engine/checkpoint-rows.ts';
+import { encodeRow, decodeObjectRow, decodePoolRow, NO_SCRUB } from '../../src/engine/checkpoint-rows.ts';
 import { DiskCalls } from '../../src/engine/disk-calls.ts';
 import { Entry } from '../../src/engine/entry.ts';
 import { Journal } from '../../src/engine/journal.ts';
 import { engineMemoryLayout, RING_UNITS } from '../../src/engine/memory-layout.ts';
+import { decodeChecksumRow, Seals } from '../../src/engine/seals.ts';
 import { type ObjectRow, StoredObject } from '../../src/engine/objects.ts';
 import { decodePage, encodePage, InnerPage, LeafPage } from '../../src/engine/page.ts';
 import { decodePoolHeader, encodePoolHeader } from '../../src/engine/pool-format.ts';
@@ -207,6 +208,31 @@ describe('golden bytes (docs/format.md)', () => {
     const object = encodeRow(ROW);
     expectBytes(object, ['4a437a32', Buffer.from(ROW_JSON).toString('hex')]);
     expect(decodeObjectRow(object)).toEqual(ROW);
+  });
+
+  test('rows of version 2: how far scrubbing came', () => {
+    const scrub = { ...NO_SCRUB, startedAtMs: 5, position: 7, damaged: [[9, 'changed']] as const };
+    const row = { ...POOL_ROW, version: 2, scrub };
+    const json = `${POOL_ROW_JSON.slice(0, -1).replace('"version":1', '"version":2')},"scrub":{"startedAtMs":5,"position":7,"verified":0,"sealed":0,"completedAtMs":0,"completed":0,"sealedAtMs":0,"damaged":[[9,"changed"]]}}`;
+    const bytes = encodeRow(row);
+    expect(Buffer.from(bytes.subarray(4)).toString()).toBe(json);
+    expect(decodePoolRow(bytes)).toEqual(row);
+  });
+
+  test('rows of seals and checksums', () => {
+    const seals = new Seals(20_000);
+    const values = new Uint32Array(1000);
+    values[3] = 0x01020304;
+    seals.begin(9_003);
+    seals.finish(9_003, values);
+    const [seal, checksums] = seals.capture();
+    expect([seal?.table, seal?.key, checksums?.table, checksums?.key]).toEqual(['seals', 1, 'checksums', 9]);
+    // Slot 9,003 is bit 3 of byte 125 of the row that begins with slot 8,000.
+    expectBytes(seal!.value!, ['149d15a6', zeros(125), '08', zeros(874)]);
+    expectBytes(checksums!.value!, ['4926df35', zeros(12), '04030201', zeros(4000 - 16)]);
+    const read = new Seals(20_000);
+    read.load([{ key: 1, value: seal!.value! }], []);
+    expect([read.isStored(9_003), read.storedCount, decodeChecksumRow(checksums!.value!)?.[3]]).toEqual([true, 1, 0x01020304]);
   });
 
   test("sections of the engine's part of the shared memory", () => {

@@ -17,6 +17,7 @@ function tableOf(): PageTable {
     metadata: {
       load: () => {},
       readPage: (key, done) => void reads.push({ key, answer: () => done(null, stored.get(key) ?? null) }),
+      readChecksums: () => {},
       commit: () => {},
     },
     leafLimit: LEAF_LIMIT,

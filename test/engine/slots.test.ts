@@ -1,4 +1,5 @@
 import { beforeEach, describe, expect, test } from '@jest/globals';
+import { Seals } from '../../src/engine/seals.ts';
 import { Slots } from '../../src/engine/slots.ts';
 
 let durable = 0;
@@ -6,7 +7,8 @@ let stamp = 1;
 let oldest = Infinity;
 
 function slotsOf(count: number, reserve: number[] = []): Slots {
-  return new Slots({ slots: count, reserve, durableSequence: () => durable, stampNow: () => stamp, oldestStamp: () => oldest });
+  const seals = new Seals(count);
+  return new Slots({ slots: count, reserve, seals, durableSequence: () => durable, stampNow: () => stamp, oldestStamp: () => oldest });
 }
 
 /** A pool of `count` slots after its count, everything durable, nothing referred to. */

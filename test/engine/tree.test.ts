@@ -6,6 +6,7 @@ import { Entry } from '../../src/engine/entry.ts';
 import { StoredObject } from '../../src/engine/objects.ts';
 import { isLeaf } from '../../src/engine/page.ts';
 import { PageTable } from '../../src/engine/page-table.ts';
+import { Seals } from '../../src/engine/seals.ts';
 import { Slots } from '../../src/engine/slots.ts';
 import { EMPTY, indexAt, MISSING, Tree } from '../../src/engine/tree.ts';
 import { SeededRandom } from '../support/seeded-random.ts';
@@ -28,7 +29,12 @@ class Forest {
     const always = { durableSequence: () => this.#sequence, stampNow: () => 1, oldestStamp: () => Infinity };
     this.pages = new PageTable({
       ...always,
-      metadata: { load: () => {}, readPage: (key, done) => done(null, this.stored.get(key) ?? null), commit: () => {} },
+      metadata: {
+        load: () => {},
+        readPage: (key, done) => done(null, this.stored.get(key) ?? null),
+        readChecksums: () => {},
+        commit: () => {},
+      },
       leafLimit: LEAF_LIMIT,
       failed: (error) => {
         throw error;
@@ -36,7 +42,7 @@ class Forest {
     });
     this.pages.start(1);
     this.pages.finishCount(new Map(), 0);
-    this.slots = new Slots({ ...always, slots: SLOTS, reserve: [] });
+    this.slots = new Slots({ ...always, slots: SLOTS, reserve: [], seals: new Seals(SLOTS) });
     this.slots.settle();
     this.slots.finishCount(0);
     this.slots.advance();

@@ -90,6 +90,7 @@ export class EngineWalk {
     this.#walk.callNow({ kind: 'checkpoint' });
     this.#walk.settle();
     this.#proofs.compareSpace({ atRest: true });
+    this.#proofs.scrubAll();
     while (this.model.objects.size > 0) this.#proofs.deleteOne();
     this.#walk.callNow({ kind: 'checkpoint' });
     this.#walk.settle();
@@ -166,6 +167,9 @@ export class EngineWalk {
         return true;
       case 'checkpoint':
         this.#walk.call({ kind: 'checkpoint' }, [], () => undefined);
+        return true;
+      case 'scrub':
+        this.#proofs.scrub(action.mode);
         return true;
       case 'space':
         this.#walk.settle();

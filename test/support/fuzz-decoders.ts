@@ -15,6 +15,7 @@ import { Entry } from '../../src/engine/entry.ts';
 import { FANOUT } from '../../src/engine/geometry.ts';
 import { Journal } from '../../src/engine/journal.ts';
 import { STAGING_BYTES } from '../../src/engine/memory-layout.ts';
+import { decodeChecksumRow, Seals } from '../../src/engine/seals.ts';
 import { type ObjectRow, StoredObject } from '../../src/engine/objects.ts';
 import { decodePage, encodePage, InnerPage, isLeaf, LeafPage } from '../../src/engine/page.ts';
 import { decodePoolHeader, encodePoolHeader } from '../../src/engine/pool-format.ts';
@@ -109,6 +110,16 @@ const DECODERS: Readonly<Record<string, Decoder>> = {
     if (bytes.length >= 4 && random.chance(0.8)) bytes.writeUInt32LE(crc32(bytes.subarray(4)), 0);
     if (isPool) decodePoolRow(bytes);
     else new StoredObject(decodeObjectRow(bytes)).info();
+  },
+  'seals and checksums': (random) => {
+    const seals = new Seals(20_000);
+    const bytes = damaged(random, Buffer.alloc(random.pick([1_004, 4_004])));
+    if (bytes.length >= 4 && random.chance(0.7)) bytes.writeUInt32LE(crc32(bytes.subarray(4)), 0);
+    seals.load([{ key: random.pick([0, 1, 2, 3, 2 ** 40]), value: bytes }], [[random.below(2 ** 31), 'changed']]);
+    for (let slot = 0; slot < 20_000; slot += 1) seals.leave(slot);
+    seals.capture();
+    seals.committed();
+    decodeChecksumRow(bytes);
   },
   'records in shared memory': (random) => {
     const { bytes } = filledRing(random);

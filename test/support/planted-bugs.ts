@@ -130,7 +130,7 @@ export function replaceMethod<T extends object, K extends keyof T>(prototype: T,
   };
 }
 
-function replaceGetter<T extends object, K extends keyof T & string>(prototype: T, name: K, get: () => T[K]): () => void {
+export function replaceGetter<T extends object, K extends keyof T & string>(prototype: T, name: K, get: () => T[K]): () => void {
   const original = Object.getOwnPropertyDescriptor(prototype, name);
   if (!original) throw new Error(`there is no ${name} to replace`);
   Object.defineProperty(prototype, name, { ...original, get });

@@ -48,8 +48,8 @@ export class ReferenceEngine implements EngineUnderTest {
   }
 
   start(ready: (error: Error | null) => void): void {
-    this.#ports.metadata.load((error, _pool, objects) => {
-      for (const row of objects) {
+    this.#ports.metadata.load((error, image) => {
+      for (const row of image?.objects ?? []) {
         const { info, granules } = JSON.parse(Buffer.from(row.value).toString()) as Pick<StoredObject, 'info' | 'granules'>;
         this.#objects.set(info.id, { info, number: row.key, granules });
         this.#nextNumber = Math.max(this.#nextNumber, row.key + 1);
@@ -227,6 +227,11 @@ export class ReferenceEngine implements EngineUnderTest {
         return this.#delete(request.id, commit);
       case 'revert':
         return this.#revert(request, commit);
+      case 'scrub-start':
+      case 'scrub-stop':
+      case 'scrub-status':
+      case 'damage':
+        throw new StoreError('failed-precondition', 'the reference has nothing to scrub');
       default:
         return this.#make(request, commit);
     }

@@ -44,6 +44,7 @@ export interface ScriptedPoolOptions {
 
 export class ScriptedPool {
   readonly world: SimulatedWorld;
+  readonly chunkSizeBytes: number;
   /** Disk operations that must not go on. */
   hold: (operation: WaitingOperation) => boolean = () => false;
   /** Commits that must not go on. */
@@ -60,6 +61,7 @@ export class ScriptedPool {
       slots: options.usableSlots + 1,
       logSizeBytes: options.logSizeBytes ?? 262_144,
     };
+    this.chunkSizeBytes = setup.chunkSizeBytes;
     this.world = new SimulatedWorld({
       seed: setup.seed,
       dataSizeBytes: setup.slots * setup.chunkSizeBytes,

@@ -226,6 +226,12 @@ export class SimulatedDisk {
     return this.#view.slice(offsetBytes, offsetBytes + lengthBytes);
   }
 
+  /** The disk loses a bit, of what is durable too. */
+  flipBit(offsetBytes: number): void {
+    this.#view[offsetBytes]! ^= 1;
+    this.#durable[offsetBytes]! ^= 1;
+  }
+
   /** What is safe from any power loss. */
   peekDurable(offsetBytes: number, lengthBytes: number): Uint8Array {
     return this.#durable.slice(offsetBytes, offsetBytes + lengthBytes);

@@ -80,7 +80,7 @@ describe('a simulated metadata store', () => {
       () => undefined,
     );
     while (metadata.pending > 0) metadata.fire(0);
-    metadata.open().load((_error, _pool, objects) => keys.push(...objects.map((row) => row.key)));
+    metadata.open().load((_error, image) => void keys.push(...image!.objects.map((row) => row.key)));
     expect(keys).toEqual([]);
     metadata.fire(0);
     expect(keys).toEqual([3, 7]);

@@ -7,7 +7,7 @@
  * - `load` makes durable what is readable before it answers.
  * - A call may be made to fail. A commit that fails changes nothing, or is there all the same, readable or durable.
  */
-import type { MetadataChange, MetadataRow, MetadataStore, MetadataTable } from '../../src/engine/ports.ts';
+import type { MetadataChange, MetadataImage, MetadataStore, MetadataTable } from '../../src/engine/ports.ts';
 import type { SeededRandom } from './seeded-random.ts';
 import { Violation } from './violation.ts';
 
@@ -33,8 +33,13 @@ export interface MetadataFaultState {
 
 type Tables = Record<MetadataTable, Map<number, Uint8Array>>;
 type Call = { readonly fault: MetadataFault | null } & (
-  | { readonly kind: 'load'; readonly done: (error: Error | null, pool: Uint8Array | null, objects: readonly MetadataRow[]) => void }
-  | { readonly kind: 'page'; readonly key: number; readonly done: (error: Error | null, value: Uint8Array | null) => void }
+  | { readonly kind: 'load'; readonly done: (error: Error | null, image: MetadataImage | null) => void }
+  | {
+      readonly kind: 'page';
+      readonly table: 'pages' | 'checksums';
+      readonly key: number;
+      readonly done: (error: Error | null, value: Uint8Array | null) => void;
+    }
 );
 
 interface Commit {
@@ -76,7 +81,11 @@ export class SimulatedMetadata {
       },
       readPage: (key, done) => {
         this.counts.pages += 1;
-        this.#calls.push({ kind: 'page', key, done, fault: this.#faultFor('page') });
+        this.#calls.push({ kind: 'page', table: 'pages', key, done, fault: this.#faultFor('page') });
+      },
+      readChecksums: (key, done) => {
+        this.counts.pages += 1;
+        this.#calls.push({ kind: 'page', table: 'checksums', key, done, fault: this.#faultFor('page') });
       },
       commit: (changes, done) => {
         this.counts.commits += 1;
@@ -108,20 +117,17 @@ export class SimulatedMetadata {
     if (call.fault) {
       const error = new Error(`simulated: the ${call.kind} cannot be read`);
       if (call.kind === 'page') call.done(error, null);
-      else call.done(error, null, []);
+      else call.done(error, null);
       return;
     }
     if (call.kind === 'page') {
-      call.done(null, copyOf(this.#readable.pages.get(call.key)));
+      call.done(null, copyOf(this.#readable[call.table].get(call.key)));
       return;
     }
     if (!this.loadsWithoutSync) this.#makeReadableDurable();
-    const objects = [...this.#readable.objects].sort(([left], [right]) => left - right);
-    call.done(
-      null,
-      copyOf(this.#readable.pool.get(0)),
-      objects.map(([key, value]) => ({ key, value: new Uint8Array(value) })),
-    );
+    const all = (table: MetadataTable): MetadataImage['objects'] =>
+      [...this.#readable[table]].sort(([left], [right]) => left - right).map(([key, value]) => ({ key, value: new Uint8Array(value) }));
+    call.done(null, { pool: copyOf(this.#readable.pool.get(0)), objects: all('objects'), seals: all('seals') });
   }
 
   kill(): void {
@@ -185,6 +191,15 @@ export class SimulatedMetadata {
     return null;
   }
 
+  /** A bit of a row is lost. */
+  damageRow(table: MetadataTable, key: number): void {
+    for (const tables of [this.#durable, this.#readable]) {
+      const value = new Uint8Array(tables[table].get(key)!);
+      value[value.length - 1]! ^= 1;
+      tables[table].set(key, value);
+    }
+  }
+
   #advanceCommit(): void {
     const commit = this.#commits[0];
     if (!commit) throw new Error('metadata: nothing waits');
@@ -226,11 +241,13 @@ function copyOf(value: Uint8Array | undefined): Uint8Array | null {
 }
 
 function emptyTables(): Tables {
-  return { pool: new Map(), objects: new Map(), pages: new Map() };
+  return { pool: new Map(), objects: new Map(), pages: new Map(), seals: new Map(), checksums: new Map() };
 }
 
 function copyTables(tables: Tables): Tables {
-  return { pool: new Map(tables.pool), objects: new Map(tables.objects), pages: new Map(tables.pages) };
+  const copied = emptyTables();
+  for (const table of Object.keys(copied) as MetadataTable[]) copied[table] = new Map(tables[table]);
+  return copied;
 }
 
 function apply(tables: Tables, changes: readonly MetadataChange[]): void {

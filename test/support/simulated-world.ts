@@ -351,6 +351,7 @@ function guardMetadata(store: MetadataStore, call: <T>(action: () => T) => T): M
   return {
     load: (done) => call(() => store.load(done)),
     readPage: (key, done) => call(() => store.readPage(key, done)),
+    readChecksums: (key, done) => call(() => store.readChecksums(key, done)),
     commit: (changes, done) => call(() => store.commit(changes, done)),
   };
 }

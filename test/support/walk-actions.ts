@@ -29,6 +29,8 @@ export type ActionBody =
   | { readonly do: 'wrong'; readonly on: string; readonly how: WrongCall }
   | { readonly do: 'check' }
   | { readonly do: 'checkpoint' }
+  /** A pass over what snapshots hold; null stops the one under way. */
+  | { readonly do: 'scrub'; readonly mode: 'verify' | 'seal' | null }
   | { readonly do: 'space' }
   | { readonly do: 'verify' }
   | { readonly do: 'settle' }

@@ -30,7 +30,7 @@ export interface WalkTemper {
 
 const requestWeights = { write: 34, zero: 9, read: 6, flush: 10 };
 const controlWeights = { create: 5, snapshot: 8, clone: 5, revert: 6, delete: 6, resize: 2, retry: 3, detach: 2, wrong: 1.5 };
-const otherWeights = { check: 1.5, checkpoint: 3, space: 1, verify: 1, settle: 4, wait: 1, fault: 0.7 };
+const otherWeights = { check: 1.5, checkpoint: 3, scrub: 3, space: 1, verify: 1, settle: 4, wait: 1, fault: 0.7 };
 
 export function drawAction(random: SeededRandom, view: WalkView, temper: WalkTemper, n: number): Action {
   const steps = random.pick([0, 0, 0, 1, 1, 2, 3, 5, 8, 13, 30]);
@@ -113,6 +113,8 @@ function drawBody(random: SeededRandom, view: WalkView, temper: WalkTemper): Act
       return { do: 'check' };
     case 'checkpoint':
       return { do: 'checkpoint' };
+    case 'scrub':
+      return { do: 'scrub', mode: random.pick(['verify', 'verify', 'seal', null] as const) };
     case 'space':
       return { do: 'space' };
     case 'verify':

@@ -1,5 +1,5 @@
 /** What must hold at any time: contents, counts, space, and that what is deleted is gone. */
-import type { CheckReport, PoolInfo, Usage } from '../../src/engine/control.ts';
+import type { CheckReport, DamageReport, PoolInfo, ScrubStatus, Usage } from '../../src/engine/control.ts';
 import type { ModelObject } from './model-object.ts';
 import { granuleBytes } from './stamped-content.ts';
 import { Violation } from './violation.ts';
@@ -126,6 +126,38 @@ export class WalkProofs {
     if (alone && quiet && object.kind === 'volume' && usage.usedBytes > layers * least) {
       throw new Violation(`${object.kind} ${object.name} holds ${least} bytes in chunks, but uses ${usage.usedBytes}`);
     }
+  }
+
+  /** Begins or ends a pass, and looks at what passes found so far: the disk of these walks never changes what it has. */
+  scrub(mode: 'verify' | 'seal' | null): void {
+    const request = mode === null ? ({ kind: 'scrub-stop' } as const) : ({ kind: 'scrub-start', mode, bytesPerSecond: 2 ** 40 } as const);
+    if (this.#walk.callNow(request) === null) return;
+    this.#damage({ mayBeUnreadable: true });
+  }
+
+  /** Three passes: one ends what was begun, one gives a checksum to all that snapshots hold, the last compares all of it. */
+  scrubAll(): void {
+    for (let pass = 0; pass < 3; pass += 1) {
+      this.scrub('verify');
+      this.#walk.settle();
+    }
+    this.#damage({ mayBeUnreadable: this.#walk.mayFail });
+    const status = this.#walk.callNow({ kind: 'scrub-status' }) as ScrubStatus | null;
+    if (status === null) return;
+    if (status.running !== null || status.completedAtMs === 0) throw new Violation(`a scrub does not end: ${JSON.stringify(status)}`);
+    for (const object of this.#walk.model.visible()) {
+      if (object.kind !== 'snapshot' || this.#walk.isBusy(object.name)) continue;
+      const usage = this.#walk.callNow({ kind: 'usage', id: object.id }) as Usage;
+      if (usage.usedBytes > status.completedBytes)
+        throw new Violation(`snapshot ${object.name} uses ${usage.usedBytes} bytes, the scrub compared ${status.completedBytes}`);
+    }
+  }
+
+  /** What a fault hid is unreadable until a pass looks again. */
+  #damage(options: { readonly mayBeUnreadable: boolean }): void {
+    const report = this.#walk.callNow({ kind: 'damage' }) as DamageReport | null;
+    const wrong = report?.chunks.filter(({ damage }) => damage === 'changed' || !options.mayBeUnreadable) ?? [];
+    if (wrong.length > 0) throw new Violation(`scrubbing found damage where there is none: ${JSON.stringify(wrong)}`);
   }
 
   deleteOne(): void {

@@ -9,9 +9,11 @@ import { Engine } from '../../src/engine/engine.ts';
 import { Journal } from '../../src/engine/journal.ts';
 import { Objects } from '../../src/engine/objects.ts';
 import type { MetadataChange } from '../../src/engine/ports.ts';
+import { Flights } from '../../src/engine/part-lists.ts';
 import { RecordLog } from '../../src/engine/record-log.ts';
 import { Slots } from '../../src/engine/slots.ts';
-import { replaceMethod } from './planted-bugs.ts';
+import { Tree } from '../../src/engine/tree.ts';
+import { replaceGetter, replaceMethod } from './planted-bugs.ts';
 import type { PortsWrapper, SimulatedWorld } from './simulated-world.ts';
 
 export interface WrongOrder {
@@ -161,9 +163,10 @@ export const wrongOrders = {
       wrapPorts: (ports) => {
         const { metadata } = ports;
         const load: typeof metadata.load = (done) =>
-          metadata.load((error, pool, objects) => {
+          metadata.load((error, image) => {
+            const pool = image?.pool ?? null;
             reserve = pool === null ? [] : [...decodePoolRow(pool).reserve];
-            done(error, pool, objects);
+            done(error, image);
           });
         return { ...ports, metadata: { ...metadata, load } };
       },
@@ -178,6 +181,41 @@ export const wrongOrders = {
         ),
     };
   },
+  'sealed slots are written in place': (): WrongOrder => ({
+    rule: 8,
+    plant: () =>
+      replaceMethod(
+        Tree.prototype,
+        'unsealedLayers',
+        () =>
+          function unsealedLayers(this: Tree, ...[, set]: Parameters<Tree['unsealedLayers']>): number {
+            return set;
+          },
+      ),
+  }),
+
+  'a slot is read for its checksum with writes in flight': (): WrongOrder => ({
+    rule: 8,
+    plant: () => replaceGetter(Flights.prototype, 'oldestStamp', () => Infinity),
+  }),
+
+  'a seal stays on disk when its slot is free': (): WrongOrder => ({
+    rule: 8,
+    wrapPorts: (ports) => {
+      const { metadata } = ports;
+      const commit: typeof metadata.commit = (changes, done) =>
+        metadata.commit(
+          changes.filter(({ table, value }) => table !== 'seals' || value !== null),
+          done,
+        );
+      return { ...ports, metadata: { ...metadata, commit } };
+    },
+  }),
+
+  'a checksum is stored before its data is synced': (): WrongOrder => ({
+    rule: 8,
+    plant: () => replaceSyncData({ answersAtOnce: () => true }),
+  }),
 } satisfies Readonly<Record<string, () => WrongOrder>>;
 
 /** The sync goes on, but whoever asked for it does not wait. */

@@ -5,12 +5,14 @@
 import type { CountsOfDevice, Latency, OperationName } from '../../block/statistics.ts';
 import type {
   CheckReport,
+  DamageReport,
   ControlRequest,
   EngineStatistics,
   ObjectAnswer,
   ObjectId,
   ObjectInfo,
   PoolInfo,
+  ScrubStatus,
   Usage,
 } from '../../engine/control.ts';
 import type { MetadataSpace } from '../metadata/environment.ts';
@@ -30,6 +32,10 @@ interface Answers {
   statistics: EngineStatistics;
   check: CheckReport;
   checkpoint: null;
+  'scrub-start': ScrubStatus;
+  'scrub-stop': ScrubStatus;
+  'scrub-status': ScrubStatus;
+  damage: DamageReport;
 }
 export type ControlAnswer<Kind extends ControlRequest['kind']> = Answers[Kind];
 

@@ -4,11 +4,11 @@
  * call.
  */
 import { receiveMessageOnPort, type MessagePort } from 'node:worker_threads';
-import type { MetadataChange, MetadataRow, MetadataStore } from '../../engine/ports.ts';
+import type { MetadataChange, MetadataImage, MetadataStore } from '../../engine/ports.ts';
 import { assert } from '../../util/assert.ts';
 import { StoreError } from '../../util/errors.ts';
 import type { MetadataSpace } from './environment.ts';
-import { packChanges, unpackObjects, type MetadataReply, type MetadataRequest } from './messages.ts';
+import { packChanges, unpackRead, type MetadataReply, type MetadataRequest } from './messages.ts';
 
 export class MetadataStoreClient implements MetadataStore {
   readonly #port: MessagePort;
@@ -20,22 +20,30 @@ export class MetadataStoreClient implements MetadataStore {
     this.#port = port;
   }
 
-  load(done: (error: Error | null, pool: Uint8Array | null, objects: readonly MetadataRow[]) => void): void {
+  load(done: (error: Error | null, image: MetadataImage | null) => void): void {
     const id = this.#expect((reply) => {
-      if (reply.error !== null) return done(failure(reply.error), null, []);
+      if (reply.error !== null) return done(failure(reply.error), null);
       assert('objects' in reply, 'a load is answered with rows');
-      done(null, reply.pool, unpackObjects(reply.objects));
+      done(null, { pool: reply.pool, objects: unpackRead(reply.objects), seals: unpackRead(reply.seals) });
     });
     this.#send({ kind: 'load', id });
   }
 
   readPage(key: number, done: (error: Error | null, value: Uint8Array | null) => void): void {
+    this.#read('pages', key, done);
+  }
+
+  readChecksums(key: number, done: (error: Error | null, value: Uint8Array | null) => void): void {
+    this.#read('checksums', key, done);
+  }
+
+  #read(table: 'pages' | 'checksums', key: number, done: (error: Error | null, value: Uint8Array | null) => void): void {
     const id = this.#expect((reply) => {
       if (reply.error !== null) return done(failure(reply.error), null);
-      assert('page' in reply, 'reading a page is answered with a page');
-      done(null, reply.page);
+      assert('value' in reply, 'reading a row is answered with its value');
+      done(null, reply.value);
     });
-    this.#send({ kind: 'readPage', id, key });
+    this.#send({ kind: 'read', id, table, key });
   }
 
   commit(changes: readonly MetadataChange[], done: (error: Error | null) => void): void {

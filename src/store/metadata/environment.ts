@@ -1,5 +1,5 @@
 /**
- * The LMDB environment of a pool's metadata: three databases with keys of eight bytes, a number big endian, and binary values. Not compressed, no
+ * The LMDB environment of a pool's metadata: five databases with keys of eight bytes, a number big endian, and binary values. Not compressed, no
  * WRITEMAP, and a transaction is durable when it returns.
  *
  * LMDB maps its file and believes it: a damaged one could end the process, so it is looked through before (file-check.ts).
@@ -15,7 +15,7 @@ import { checkMetadataFile } from './file-check.ts';
 
 type Values = Database<Buffer, Buffer>;
 
-const TABLES: readonly MetadataTable[] = ['pool', 'objects', 'pages'];
+const TABLES: readonly MetadataTable[] = ['pool', 'objects', 'pages', 'seals', 'checksums'];
 /** Addresses, not memory: how far the environment can grow. */
 const MAP_SIZE_BYTES = 256 * 2 ** 30;
 const KEY_BYTES = 8;
@@ -68,7 +68,13 @@ export class MetadataEnvironment {
     });
     const openTable = (name: MetadataTable): Values =>
       this.#root.openDB<Buffer, Buffer>({ name, encoding: 'binary', keyEncoding: 'binary', compression: false, cache: false });
-    this.#tables = { pool: openTable('pool'), objects: openTable('objects'), pages: openTable('pages') };
+    this.#tables = {
+      pool: openTable('pool'),
+      objects: openTable('objects'),
+      pages: openTable('pages'),
+      seals: openTable('seals'),
+      checksums: openTable('checksums'),
+    };
     syncFolderBlocking(folder);
   }
 

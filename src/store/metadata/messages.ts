@@ -15,7 +15,7 @@ export interface PackedRows {
 
 export type MetadataRequest =
   | { readonly kind: 'load'; readonly id: number }
-  | { readonly kind: 'readPage'; readonly id: number; readonly key: number }
+  | { readonly kind: 'read'; readonly id: number; readonly table: 'pages' | 'checksums'; readonly key: number }
   | { readonly kind: 'commit'; readonly id: number; readonly tables: readonly MetadataTable[]; readonly rows: PackedRows }
   | { readonly kind: 'space'; readonly id: number }
   | { readonly kind: 'close'; readonly id: number };
@@ -23,8 +23,14 @@ export type MetadataRequest =
 /** `error` is null, or why it failed in words for the operator. */
 export type MetadataReply =
   | { readonly id: number; readonly error: string }
-  | { readonly id: number; readonly error: null; readonly pool: Uint8Array | null; readonly objects: PackedRows }
-  | { readonly id: number; readonly error: null; readonly page: Uint8Array | null }
+  | {
+      readonly id: number;
+      readonly error: null;
+      readonly pool: Uint8Array | null;
+      readonly objects: PackedRows;
+      readonly seals: PackedRows;
+    }
+  | { readonly id: number; readonly error: null; readonly value: Uint8Array | null }
   /** After a commit: null when it could not be told. */
   | { readonly id: number; readonly error: null; readonly space: MetadataSpace | null }
   | { readonly id: number; readonly error: null };
@@ -59,7 +65,8 @@ export function packChanges(changes: readonly MetadataChange[]): { tables: Metad
   return { tables: changes.map((change) => change.table), rows: packRows(changes) };
 }
 
-export function unpackObjects(rows: PackedRows): MetadataRow[] {
+/** Rows that were read, so each has a value. */
+export function unpackRead(rows: PackedRows): MetadataRow[] {
   return unpackRows(rows).map(({ key, value }) => {
     assert(value !== null, 'a row that was read has a value');
     return { key, value };

@@ -46,7 +46,9 @@ async function serve(request: MetadataRequest): Promise<Answer> {
   if (request.kind === 'load') {
     environment ??= new MetadataEnvironment(folder);
     const objects = packRows(environment.readAll('objects'));
-    return { reply: { id, error: null, pool: environment.read('pool', 0), objects }, transfer: [objects.bytes.buffer] };
+    const seals = packRows(environment.readAll('seals'));
+    const reply = { id, error: null, pool: environment.read('pool', 0), objects, seals };
+    return { reply, transfer: [objects.bytes.buffer, seals.bytes.buffer] };
   }
   if (request.kind === 'close') {
     await environment?.close();
@@ -54,9 +56,9 @@ async function serve(request: MetadataRequest): Promise<Answer> {
     return { reply: { id, error: null }, transfer: [] };
   }
   assert(environment !== null, 'metadata is loaded before it is read or written');
-  if (request.kind === 'readPage') {
-    const page = environment.read('pages', request.key);
-    return { reply: { id, error: null, page }, transfer: page === null ? [] : [page.buffer] };
+  if (request.kind === 'read') {
+    const value = environment.read(request.table, request.key);
+    return { reply: { id, error: null, value }, transfer: value === null ? [] : [value.buffer] };
   }
   if (request.kind === 'space') return { reply: { id, error: null, space: environment.reserve() }, transfer: [] };
   const rows = unpackRows(request.rows);

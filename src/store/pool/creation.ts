@@ -78,6 +78,9 @@ const unused = {
   readPage: () => {
     throw new Error('a new pool has no pages');
   },
+  readChecksums: () => {
+    throw new Error('a new pool has no checksums');
+  },
 };
 
 function commitTo(environment: MetadataEnvironment, changes: Parameters<MetadataEnvironment['commit']>[0]): Error | null {

@@ -3,7 +3,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { MessageChannel, Worker } from 'node:worker_threads';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import type { MetadataChange, MetadataRow } from '../../../src/engine/ports.ts';
+import type { MetadataChange, MetadataImage } from '../../../src/engine/ports.ts';
 import type { MetadataSpace } from '../../../src/store/metadata/environment.ts';
 import { MetadataStoreClient } from '../../../src/store/metadata/client.ts';
 
@@ -32,10 +32,8 @@ class Fixture {
     this.#poll = setInterval(() => this.client.drain(), 1);
   }
 
-  load(): Promise<{ pool: Uint8Array | null; objects: readonly MetadataRow[] }> {
-    return new Promise((resolve, reject) =>
-      this.client.load((error, pool, objects) => (error === null ? resolve({ pool, objects }) : reject(error))),
-    );
+  load(): Promise<MetadataImage> {
+    return new Promise((resolve, reject) => this.client.load((error, image) => (image === null ? reject(error!) : resolve(image))));
   }
 
   commit(changes: readonly MetadataChange[]): Promise<void> {
@@ -70,7 +68,7 @@ const page = (fill: number): Uint8Array => new Uint8Array(4072).fill(fill);
 describe('metadata store', () => {
   test('an empty folder loads as nothing', async () => {
     const store = new Fixture();
-    expect(await store.load()).toEqual({ pool: null, objects: [] });
+    expect(await store.load()).toEqual({ pool: null, objects: [], seals: [] });
     expect(await store.readPage(7)).toBeNull();
     await store.close();
   });

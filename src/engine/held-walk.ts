@@ -1,0 +1,176 @@
+/** Walks for scrubbing: which slots do snapshots hold, and who is hit by those that are damaged. */
+import type { DamagedChunk, DamagedPlace, DamageReport } from './control.ts';
+import { Entry } from './entry.ts';
+import { FrozenWalk, type Visit, type Walker } from './frozen-walk.ts';
+import { FANOUT } from './geometry.ts';
+import { isLeaf, type Page } from './page.ts';
+import type { Damage } from './seals.ts';
+import type { EngineState } from './state.ts';
+import { EMPTY, indexAt, MISSING } from './tree.ts';
+
+const LOOKUPS_A_SLICE = 64;
+const PLACES_LIMIT = 1000;
+/** As many damaged chunks as the engine remembers one by one: with as many, there may be more. */
+const CHUNKS_LIMIT = 1000;
+
+/** The slots that snapshots hold, a bit each. */
+export class HeldWalk extends FrozenWalk {
+  readonly #held: Uint32Array;
+  readonly #pages = new Set<number>();
+  readonly #done: (held: Uint32Array) => void;
+
+  constructor(state: EngineState, done: (held: Uint32Array) => void) {
+    super(state);
+    this.#done = done;
+    this.#held = new Uint32Array(Math.ceil(state.slots.counts.slots / 32));
+    for (const object of state.objects.all()) {
+      const { rootNumber, lineage } = object;
+      if (object.kind !== 'snapshot' || rootNumber === 0 || this.#pages.has(rootNumber)) continue;
+      this.#pages.add(rootNumber);
+      this.pin(rootNumber, { number: rootNumber, firstChunk: 0, exclusive: false, lineage });
+    }
+  }
+
+  protected visit(page: Page, visit: Visit): void {
+    if (!isLeaf(page)) {
+      this.eachChild(page, visit, (number, firstChunk) => {
+        if (this.#pages.has(number)) return;
+        this.#pages.add(number);
+        this.push({ ...visit, number, firstChunk });
+      });
+      return;
+    }
+    for (let index = 0; index < FANOUT; index++) {
+      page.read(index, this.entry);
+      for (let layer = 0; layer < this.entry.count; layer++) {
+        const slot = this.entry.slots[layer]!;
+        this.#held[slot >>> 5]! |= 1 << (slot & 31);
+      }
+    }
+  }
+
+  protected finish(): void {
+    this.#done(this.#held);
+  }
+}
+
+/** Where a slot is used: every slot is for one chunk number of one lineage. */
+interface SlotPlace {
+  readonly chunk: number;
+  readonly lineage: number;
+}
+
+/** Finds the chunk that each damaged slot is for. */
+class PlaceWalk extends FrozenWalk {
+  readonly #pages = new Set<number>();
+  readonly #wanted: ReadonlyMap<number, Damage>;
+  readonly found = new Map<number, SlotPlace>();
+
+  constructor(state: EngineState, wanted: ReadonlyMap<number, Damage>) {
+    super(state);
+    this.#wanted = wanted;
+    for (const { rootNumber, lineage } of state.objects.all()) {
+      if (rootNumber === 0 || this.#pages.has(rootNumber)) continue;
+      this.#pages.add(rootNumber);
+      this.pin(rootNumber, { number: rootNumber, firstChunk: 0, exclusive: false, lineage });
+    }
+  }
+
+  protected visit(page: Page, visit: Visit): void {
+    if (!isLeaf(page)) {
+      this.eachChild(page, visit, (number, firstChunk) => {
+        if (this.#pages.has(number)) return;
+        this.#pages.add(number);
+        this.push({ ...visit, number, firstChunk });
+      });
+      return;
+    }
+    for (let index = 0; index < FANOUT; index++) {
+      page.read(index, this.entry);
+      for (let layer = 0; layer < this.entry.count; layer++) {
+        const slot = this.entry.slots[layer]!;
+        if (this.#wanted.has(slot)) this.found.set(slot, { chunk: visit.firstChunk + index, lineage: visit.lineage });
+      }
+    }
+  }
+
+  protected finish(): void {
+    // What was found is looked up in the objects next.
+  }
+}
+
+/** Which objects damaged slots are part of, and where. */
+export class DamageWalk implements Walker {
+  readonly #state: EngineState;
+  readonly #done: (report: DamageReport) => void;
+  readonly #damaged: ReadonlyMap<number, Damage>;
+  /** Null when nothing is damaged, as nearly always. */
+  readonly #places: PlaceWalk | null;
+  readonly #entry = new Entry();
+  #lookups: { readonly slot: number; readonly chunk: number; readonly number: number }[] | null = null;
+  readonly #hits = new Map<number, DamagedPlace[]>();
+  #more = false;
+  #isLoading = false;
+  over = false;
+
+  constructor(state: EngineState, done: (report: DamageReport) => void) {
+    this.#state = state;
+    this.#done = done;
+    this.#damaged = new Map(state.seals.damaged);
+    this.#more = this.#damaged.size >= CHUNKS_LIMIT;
+    this.#places = this.#damaged.size === 0 ? null : new PlaceWalk(state, this.#damaged);
+  }
+
+  step(): boolean {
+    if (this.#isLoading || this.over) return false;
+    const places = this.#places;
+    if (places !== null && !places.over) return places.step() || places.over;
+    this.#lookups ??= this.#lookupsOf();
+    for (let count = 0; count < LOOKUPS_A_SLICE && this.#lookups.length > 0; count++)
+      if (!this.#lookUp(this.#lookups.at(-1)!)) return false;
+    if (this.#lookups.length > 0) return true;
+    this.over = true;
+    // What nobody has any more is about to be free.
+    const chunks = [...this.#damaged].map(([slot, damage]) => this.#chunkOf(slot, damage)).filter(({ places }) => places.length > 0);
+    this.#done({ chunks, more: this.#more });
+    return false;
+  }
+
+  /** A slot may be part of any object that descends from the same volume, at the same chunk. */
+  #lookupsOf(): { slot: number; chunk: number; number: number }[] {
+    const lookups = [];
+    for (const object of this.#state.objects.all()) {
+      for (const [slot, { chunk, lineage }] of this.#places?.found ?? [])
+        if (object.lineage === lineage) lookups.push({ slot, chunk, number: object.number });
+    }
+    return lookups;
+  }
+
+  /** False when a page has to be brought first. */
+  #lookUp({ slot, chunk, number }: { readonly slot: number; readonly chunk: number; readonly number: number }): boolean {
+    const { objects, tree, pages, geometry } = this.#state;
+    const object = objects.byNumber(number);
+    const leaf = object === undefined ? EMPTY : tree.find(object, chunk);
+    if (leaf === MISSING) {
+      this.#isLoading = true;
+      pages.load(pages.missing, () => {
+        this.#isLoading = false;
+      });
+      return false;
+    }
+    this.#lookups!.pop();
+    if (leaf === EMPTY || object === undefined) return true;
+    leaf.read(indexAt(chunk, 0), this.#entry);
+    if (this.#entry.find(slot) < 0) return true;
+    let hits = this.#hits.get(slot);
+    if (hits === undefined) this.#hits.set(slot, (hits = []));
+    const { id, kind, name } = object.info();
+    if (hits.length < PLACES_LIMIT) hits.push({ id, kind, name, offsetBytes: chunk * geometry.chunkSizeBytes });
+    else this.#more = true;
+    return true;
+  }
+
+  #chunkOf(slot: number, damage: Damage): DamagedChunk {
+    return { dataOffsetBytes: slot * this.#state.geometry.chunkSizeBytes, damage, places: this.#hits.get(slot) ?? [] };
+  }
+}

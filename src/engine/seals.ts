@@ -1,0 +1,248 @@
+/**
+ * Seals: which slots have a checksum, so that a scrub can tell whether the disk still returns what was written.
+ *
+ * Invariants:
+ * - a sealed slot is never written, and not free. It stays sealed until a checkpoint that stores no seal of it is durable. So
+ *   a seal on disk is right after every crash, and no record has to speak of it;
+ * - a seal is stored by the same transaction as its checksum, and after a sync of the data that it was computed from.
+ *
+ * A slot counts as sealed from the moment when its checksum is asked for (`begin`): no write chooses it from then on, those
+ * under way end, and then it is read. The checksums themselves are on disk only, a row a group of slots (docs/format.md).
+ */
+import { crc32 } from 'node:zlib';
+import { assert } from '../util/assert.ts';
+import type { MetadataChange, MetadataRow } from './ports.ts';
+
+/** Slots whose checksums stand in one row, and slots whose seals do. */
+export const SLOTS_A_CHECKSUM_ROW = 1000;
+const SLOTS_A_SEAL_ROW = 8000;
+const SEAL_ROW_BYTES = SLOTS_A_SEAL_ROW / 8;
+const ROW_HEAD_BYTES = 4;
+
+/** What a scrub found: the bytes do not equal the checksum, or the disk does not return them. */
+export type Damage = 'changed' | 'unreadable';
+
+export class Seals {
+  /** A bit a slot: not to be written. */
+  readonly #sealed: Uint32Array;
+  /** A bit a slot: its checksum stands in a row, here or on disk. */
+  readonly #stored: Uint8Array;
+  readonly #slots: number;
+  #storedCount = 0;
+  readonly #dirtyGroups = new Set<number>();
+  /** Rows of checksums that the next checkpoint stores, and those that one under way does. */
+  #dirtyRows = new Map<number, Uint32Array>();
+  #capturedRows: ReadonlyMap<number, Uint32Array> = new Map();
+  /** Slots whose seal the next checkpoint takes off, and those of the checkpoint under way; true: nobody refers to them. */
+  #opening = new Map<number, boolean>();
+  #captured = new Map<number, boolean>();
+  #leavingCount = 0;
+  /** Sealed slots that a scrub found damaged. */
+  readonly damaged = new Map<number, Damage>();
+
+  constructor(slots: number) {
+    this.#slots = slots;
+    this.#sealed = new Uint32Array(Math.ceil(slots / 32));
+    this.#stored = new Uint8Array(Math.ceil(slots / SLOTS_A_SEAL_ROW) * SEAL_ROW_BYTES);
+  }
+
+  /**
+   * Takes over what a checkpoint stores. A row that is damaged counts as none, and is stored anew by the next checkpoint:
+   * its slots have no checksum then, and get one by the next pass.
+   */
+  load(rows: readonly MetadataRow[], damaged: readonly (readonly [number, Damage])[]): void {
+    for (const { key, value } of rows) {
+      const at = key * SEAL_ROW_BYTES;
+      const bits = openRow(value, SEAL_ROW_BYTES);
+      if (bits === null || at >= this.#stored.length) {
+        if (at < this.#stored.length) this.#dirtyGroups.add(key);
+        continue;
+      }
+      this.#stored.set(bits, at);
+      for (let byte = 0; byte < bits.length; byte++) {
+        if (bits[byte] === 0) continue;
+        for (let bit = 0; bit < 8; bit++) if ((bits[byte]! >> bit) & 1) this.#load((at + byte) * 8 + bit);
+      }
+    }
+    for (const [slot, damage] of damaged) {
+      if (slot >= this.#slots) continue;
+      this.#setSealed(slot);
+      this.damaged.set(slot, damage);
+    }
+  }
+
+  /** The slot is not to be written. */
+  has(slot: number): boolean {
+    return ((this.#sealed[slot >>> 5]! >>> (slot & 31)) & 1) === 1;
+  }
+
+  /** The slot has a checksum. */
+  isStored(slot: number): boolean {
+    return ((this.#stored[slot >>> 3]! >>> (slot & 7)) & 1) === 1;
+  }
+
+  /** The slot's seal is on its way off. */
+  isOpening(slot: number): boolean {
+    return this.#opening.has(slot) || this.#captured.has(slot);
+  }
+
+  /** The bits of `has` of 32 slots. */
+  word(index: number): number {
+    return this.#sealed[index]!;
+  }
+
+  /** Slots that have a checksum. */
+  get storedCount(): number {
+    return this.#storedCount;
+  }
+
+  /** Slots that nobody refers to and that become free with the next checkpoints. */
+  get leavingCount(): number {
+    return this.#leavingCount;
+  }
+
+  /** Slots whose seal the next checkpoint takes off. */
+  get openingCount(): number {
+    return this.#opening.size;
+  }
+
+  /** Rows that the next checkpoint has to store. */
+  get dirtyCount(): number {
+    return this.#dirtyRows.size + this.#dirtyGroups.size;
+  }
+
+  /** No write chooses the slot from now on. Somebody refers to it. */
+  begin(slot: number): void {
+    this.#setSealed(slot);
+  }
+
+  /** The checksum of a sealed slot is known: `row` holds it, as it holds those of its group. */
+  finish(slot: number, row: Uint32Array): void {
+    assert(this.has(slot) && !this.isOpening(slot), 'a checksum is of a sealed slot');
+    this.damaged.delete(slot);
+    this.#dirtyRows.set(Math.floor(slot / SLOTS_A_CHECKSUM_ROW), row);
+    if (this.isStored(slot)) return;
+    this.#stored[slot >>> 3]! |= 1 << (slot & 7);
+    this.#storedCount++;
+    this.#dirtyGroups.add(groupOf(slot));
+  }
+
+  /** What the disk has as the checksums of a group is damaged: its slots stay sealed, and get new ones. */
+  forgetChecksums(row: number): void {
+    for (let slot = row * SLOTS_A_CHECKSUM_ROW; slot < (row + 1) * SLOTS_A_CHECKSUM_ROW && slot < this.#slots; slot++) this.#unstore(slot);
+  }
+
+  /** Nobody refers to the slot, for good. True when it has to wait for a checkpoint; else it is free now. */
+  leave(slot: number): boolean {
+    if (!this.has(slot)) return false;
+    this.open(slot);
+    if (!this.has(slot)) return false;
+    (this.#captured.has(slot) ? this.#captured : this.#opening).set(slot, true);
+    this.#leavingCount++;
+    return true;
+  }
+
+  /** A volume alone has the slot, and wants to write it: that can be when the next checkpoint is durable, or now. */
+  open(slot: number): void {
+    this.damaged.delete(slot);
+    if (this.#opening.has(slot) || this.#captured.has(slot)) return;
+    if (this.#unstore(slot)) this.#opening.set(slot, false);
+    else this.#clearSealed(slot);
+  }
+
+  /** Checksums of a group that are not on disk yet; undefined: what the disk has is right. */
+  row(group: number): Uint32Array | undefined {
+    return this.#dirtyRows.get(group) ?? this.#capturedRows.get(group);
+  }
+
+  /** What the checkpoint that begins now stores. */
+  capture(): MetadataChange[] {
+    const changes: MetadataChange[] = [];
+    for (const group of this.#dirtyGroups) {
+      const bits = this.#stored.subarray(group * SEAL_ROW_BYTES, (group + 1) * SEAL_ROW_BYTES);
+      changes.push({ table: 'seals', key: group, value: bits.some((byte) => byte !== 0) ? closeRow(bits) : null });
+    }
+    for (const [group, values] of this.#dirtyRows) changes.push({ table: 'checksums', key: group, value: encodeChecksumRow(values) });
+    this.#dirtyGroups.clear();
+    this.#capturedRows = this.#dirtyRows;
+    this.#dirtyRows = new Map();
+    assert(this.#captured.size === 0, 'one checkpoint at a time');
+    this.#captured = this.#opening;
+    this.#opening = new Map();
+    return changes;
+  }
+
+  /** The checkpoint is durable. Returns the slots that are free by that. */
+  committed(): readonly number[] {
+    const free: number[] = [];
+    for (const [slot, isFree] of this.#captured) {
+      this.#clearSealed(slot);
+      if (isFree) free.push(slot);
+    }
+    this.#leavingCount -= free.length;
+    this.#captured = new Map();
+    this.#capturedRows = new Map();
+    return free;
+  }
+
+  #load(slot: number): void {
+    if (slot >= this.#slots) return;
+    this.#setSealed(slot);
+    this.#storedCount++;
+  }
+
+  /** False when the slot had no checksum. */
+  #unstore(slot: number): boolean {
+    if (!this.isStored(slot)) return false;
+    this.#stored[slot >>> 3]! &= ~(1 << (slot & 7));
+    this.#storedCount--;
+    this.#dirtyGroups.add(groupOf(slot));
+    return true;
+  }
+
+  #setSealed(slot: number): void {
+    this.#sealed[slot >>> 5]! |= 1 << (slot & 31);
+  }
+
+  #clearSealed(slot: number): void {
+    this.#sealed[slot >>> 5]! &= ~(1 << (slot & 31));
+  }
+}
+
+/** The checksum of what a slot holds: CRC-32 over the whole chunk, granules that nobody refers to included. */
+export function checksumOfChunk(bytes: Uint8Array): number {
+  return crc32(bytes);
+}
+
+/** The checksums of a group; null when the row is damaged or missing. */
+export function decodeChecksumRow(value: Uint8Array | null): Uint32Array | null {
+  const bytes = value === null ? null : openRow(value, SLOTS_A_CHECKSUM_ROW * 4);
+  if (bytes === null) return null;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  return Uint32Array.from({ length: SLOTS_A_CHECKSUM_ROW }, (_, index) => view.getUint32(index * 4, true));
+}
+
+function encodeChecksumRow(values: Uint32Array): Uint8Array {
+  const bytes = new Uint8Array(values.length * 4);
+  const view = new DataView(bytes.buffer);
+  for (let index = 0; index < values.length; index++) view.setUint32(index * 4, values[index]!, true);
+  return closeRow(bytes);
+}
+
+function groupOf(slot: number): number {
+  return Math.floor(slot / SLOTS_A_SEAL_ROW);
+}
+
+/** The checksum of a row, then the row. */
+function closeRow(bytes: Uint8Array): Uint8Array {
+  const row = new Uint8Array(ROW_HEAD_BYTES + bytes.length);
+  row.set(bytes, ROW_HEAD_BYTES);
+  new DataView(row.buffer).setUint32(0, crc32(bytes), true);
+  return row;
+}
+
+function openRow(row: Uint8Array, lengthBytes: number): Uint8Array | null {
+  if (row.length !== ROW_HEAD_BYTES + lengthBytes) return null;
+  const bytes = row.subarray(ROW_HEAD_BYTES);
+  return new DataView(row.buffer, row.byteOffset).getUint32(0, true) === crc32(bytes) ? bytes : null;
+}
