@@ -63,6 +63,18 @@ const poolService: readonly Flag[] = [
     initial: 'on',
     help: 'write zeros once into new space while nothing else is to do: first writes are about twice as fast there',
   },
+  {
+    name: 'scrub-every',
+    value: 'TIME|off',
+    initial: '7d',
+    help: 'how often the chunks that snapshots hold are held against their checksums; off: never by itself, and none get checksums',
+  },
+  {
+    name: 'scrub-rate',
+    value: 'SIZE',
+    initial: '32MiB',
+    help: 'how much of them is read in a second',
+  },
 ];
 const stopWait: Flag = {
   name: 'stop-wait',
@@ -232,6 +244,17 @@ const commands = {
     kind: 'operator',
     help: 'Prove the reference counts on one cut of all roots, in the running store or, with --pool, in a folder.',
     flags: [{ name: 'pool', value: 'DIR', help: 'folder of a pool that no store has open' }, ...storeFlags],
+  },
+  scrub: {
+    kind: 'operator',
+    help: 'Hold the chunks that snapshots hold against their checksums, and tell what is damaged.',
+    more: 'start begins a pass over the pool, or goes on with one; status tells of it, and what is damaged; stop stops it. Status 1 when something is damaged.',
+    positionals: ['start|stop|status'],
+    flags: [
+      { name: 'rate', value: 'SIZE', help: "how much start has read in a second, if not the store's --scrub-rate" },
+      { name: 'wait', switch: true, help: 'after start: print the progress on standard error, until the end of the pass' },
+      ...storeFlags,
+    ],
   },
   'uninstall-check': {
     kind: 'operator',

@@ -57,6 +57,11 @@ export class Flags {
     return text === null ? null : parseSize(text, `--${name}`);
   }
 
+  /** Milliseconds; null for `off`. */
+  optionalDurationMs(name: string): number | null {
+    return parseDuration(this.text(name), `--${name}`);
+  }
+
   number(name: string): number {
     const value = Number(this.text(name));
     if (!Number.isFinite(value) || value <= 0)
@@ -181,6 +186,19 @@ export function parseSize(text: string, what: string): number {
   if (!Number.isSafeInteger(bytes) || bytes <= 0)
     throw new UsageError(`${what} must be a size like 8GiB or 64KiB, not ${JSON.stringify(text)}`);
   return bytes;
+}
+
+const TIME_UNITS_MS: Readonly<Record<string, number>> = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+const SHORTEST_PERIOD_MS = 60_000;
+
+/** Milliseconds of, for instance, "7d", "36h" or "90m"; null for "off" and "0". A minute at least. */
+export function parseDuration(text: string, what: string): number | null {
+  if (text === 'off' || text === '0') return null;
+  const match = /^(\d+(?:\.\d+)?)([smhd])$/.exec(text);
+  const durationMs = match === null ? Number.NaN : Math.round(Number(match[1]) * (TIME_UNITS_MS[match[2] ?? ''] ?? Number.NaN));
+  if (!Number.isSafeInteger(durationMs) || durationMs < SHORTEST_PERIOD_MS)
+    throw new UsageError(`${what} must be off, or a time of a minute or more like 7d, 36h or 90m, not ${JSON.stringify(text)}`);
+  return durationMs;
 }
 
 /** The path of a `unix://` target, or a plain path. */

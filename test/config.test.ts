@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { parseCommandLine, parseSize, socketPathOf, UsageError, type Config } from '../src/config.ts';
+import { parseCommandLine, parseDuration, parseSize, socketPathOf, UsageError, type Config } from '../src/config.ts';
 
 function parsed(words: string, environment: NodeJS.ProcessEnv = {}): Config {
   const config = parseCommandLine(words.split(' '), environment);
@@ -66,6 +66,22 @@ describe('sizes', () => {
 
   test.each(['', '0', '-1', '1GB', 'GiB', '1.3', '9999999TiB'])('%j is refused', (text) =>
     expect(() => parseSize(text, '--size')).toThrow(UsageError),
+  );
+});
+
+describe('times', () => {
+  test.each([
+    ['7d', 7 * 86_400_000],
+    ['36h', 36 * 3_600_000],
+    ['1.5h', 90 * 60_000],
+    ['90m', 90 * 60_000],
+    ['60s', 60_000],
+    ['off', null],
+    ['0', null],
+  ])('%s', (text, durationMs) => expect(parseDuration(text, '--scrub-every')).toBe(durationMs));
+
+  test.each(['', '7', '-1d', '59s', '7 d', 'never', '1w', '9999999999999d'])('%j is refused', (text) =>
+    expect(() => parseDuration(text, '--scrub-every')).toThrow(UsageError),
   );
 });
 

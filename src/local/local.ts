@@ -156,6 +156,8 @@ class Local {
 function checkNumbers({ flags }: Config): void {
   flags.optionalSizeBytes('size');
   for (const name of ['overprovisioning', 'full-pool-wait', 'stop-wait']) flags.number(name);
+  flags.sizeBytes('scrub-rate');
+  flags.optionalDurationMs('scrub-every');
 }
 
 function backendOf(role: RoleProcess, socketPath: string): ConstructorParameters<typeof Proxy>[0][number]['backend'] {
@@ -200,6 +202,8 @@ function makeRoles(config: Config, log: Logger): Record<RoleName, RoleProcess> {
         ...optional('overprovisioning'),
         ...optional('full-pool-wait'),
         ...optional('prewrite'),
+        ...optional('scrub-every'),
+        ...optional('scrub-rate'),
         ...optional('size'),
       ],
       { servesIo: true },

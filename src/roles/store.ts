@@ -5,12 +5,15 @@ import { socketPathOf, type Config, type Flags } from '../config.ts';
 import type { PoolPhase } from '../k8s/pools/status.ts';
 import { tellStoreMetrics } from '../store/metrics.ts';
 import { PoolLock } from '../store/pool/lock.ts';
+import { ScrubSchedule } from '../store/scrub/schedule.ts';
+import { LEAST_SCRUB_BYTES_PER_SECOND } from '../store/scrub/scrubber.ts';
 import { findPool, prepareStore, type RunningStore, type StoreOptions } from '../store/store.ts';
 import type { AskAnswer } from '../store/succession/claim.ts';
 import { HAND_OVER_TIMEOUT_MS, HAND_OVER_VERSION } from '../store/succession/hand-over.ts';
 import { SuccessionFile } from '../store/succession/succession.ts';
 import { StoreClient } from '../store/wire/client.ts';
 import { createStoreServer, type HandOverHandler } from '../store/wire/server.ts';
+import { systemClock } from '../util/clock.ts';
 import { StoreError } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
 import { createMetrics, type CallObserver } from '../util/metrics.ts';
@@ -33,6 +36,7 @@ export async function startStore(config: Config, log: Logger): Promise<RunningRo
   const died = (error: unknown): never => fail('store', log, error);
   const options = storeOptions(flags, { log, died });
   const endpoint = flags.text('endpoint');
+  const verifyEveryMs = flags.optionalDurationMs('scrub-every');
   const socketPath = socketPathOf(endpoint);
   checkSocketPath(socketPath);
   const podUid = flags.optionalText('pod-uid');
@@ -59,12 +63,13 @@ export async function startStore(config: Config, log: Logger): Promise<RunningRo
         recovered: store.recovered,
         log,
       });
+      const scrubbing = new ScrubSchedule({ calls: store.calls, verifyEveryMs, clock: systemClock, log });
       const local = await serveCalls(store, { handOver, socketPath, observe: metrics.observeCall, log });
       const remote = await cluster?.serve(store, () => phaseOf(life.state));
       return {
         end: async () => {
           telling.stop();
-          await Promise.all([local.end(), remote?.end(life.state === 'waiting' ? 'handing-over' : 'stopped')]);
+          await Promise.all([scrubbing.stop(), local.end(), remote?.end(life.state === 'waiting' ? 'handing-over' : 'stopped')]);
         },
       };
     },
@@ -96,6 +101,12 @@ function phaseOf(state: StoreState): PoolPhase {
   return state === 'handing over' ? 'handing-over' : state === 'ending' || state === 'ended' ? 'stopped' : 'starting';
 }
 
+function scrubRate(flags: Flags): number {
+  const bytesPerSecond = flags.sizeBytes('scrub-rate');
+  if (bytesPerSecond >= LEAST_SCRUB_BYTES_PER_SECOND) return bytesPerSecond;
+  throw new StoreError('invalid-argument', `--scrub-rate must be ${LEAST_SCRUB_BYTES_PER_SECOND} or more, not ${bytesPerSecond}`);
+}
+
 function storeOptions(flags: Flags, parts: { readonly log: Logger; readonly died: (error: Error) => void }): StoreOptions {
   const { log, died } = parts;
   const node = flags.text('node');
@@ -115,6 +126,7 @@ function storeOptions(flags: Flags, parts: { readonly log: Logger; readonly died
     overprovisioningRatio: flags.number('overprovisioning'),
     prewrite: flags.text('prewrite') === 'on',
     parkTimeoutMs: flags.number('full-pool-wait') * 1000,
+    scrubBytesPerSecond: scrubRate(flags),
     keeperOf: (pool) =>
       KeeperClient.connect({
         socketPath: flags.text('keeper'),

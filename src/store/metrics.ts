@@ -8,7 +8,7 @@ import type { Logger } from '../util/log.ts';
 import type { Metrics } from '../util/metrics.ts';
 import type { DataStatistics, DeviceStatistics, EngineControl, MetadataWatch } from './data-thread/control.ts';
 import { wireId } from './wire/ids.ts';
-import type { SnapshotMessage, UsageMessage, VolumeMessage } from './wire/messages.ts';
+import type { ScrubMessage, SnapshotMessage, UsageMessage, VolumeMessage } from './wire/messages.ts';
 
 export interface StoreMetricsOptions {
   readonly metrics: Metrics;
@@ -22,6 +22,7 @@ export interface StoreMetricsOptions {
     listVolumes(): Promise<{ readonly volumes: readonly VolumeMessage[] }>;
     listSnapshots(): Promise<{ readonly snapshots: readonly SnapshotMessage[] }>;
     listUsage(): Promise<{ readonly usages: readonly UsageMessage[] }>;
+    getScrub(): Promise<ScrubMessage>;
   };
   /** What this process found at its start: requests that its predecessor had answered, and those it did again. */
   readonly recovered: { readonly answered: number; readonly submitted: number };
@@ -56,6 +57,7 @@ class Figures {
   readonly #pool: Readonly<Record<PoolFigure, Gauge>>;
   readonly #engine: Readonly<Record<EngineFigure, Gauge>>;
   readonly #metadata: Readonly<Record<MetadataFigure, Gauge>>;
+  readonly #scrub: Readonly<Record<ScrubFigure, Gauge>>;
   readonly #checkpoints: Counter;
   readonly #syncs: Counter;
   readonly #volumeSize: Gauge;
@@ -75,6 +77,7 @@ class Figures {
     this.#pool = this.#gauges('chunkstore_pool_', POOL_FIGURES);
     this.#engine = this.#gauges('chunkstore_', ENGINE_FIGURES);
     this.#metadata = this.#gauges('chunkstore_metadata_', METADATA_FIGURES);
+    this.#scrub = this.#gauges('chunkstore_scrub_', SCRUB_FIGURES);
     this.#checkpoints = this.#counter('chunkstore_checkpoints_total', 'Checkpoints that became durable.');
     this.#syncs = this.#counter('chunkstore_syncs_total', "Syncs of the pool's data and record log.");
     this.#volumeSize = this.#gauge('chunkstore_volume_size_bytes', 'Size of a volume or snapshot.', OBJECT_LABELS);
@@ -104,7 +107,7 @@ class Figures {
 
   async refresh(): Promise<void> {
     const { engine, service, statistics, metadata } = this.#options;
-    const [pool, { provisionLimitBytes, reserveBytes }, busy, devices, { volumes }, { snapshots }, space] = await Promise.all([
+    const [pool, { provisionLimitBytes, reserveBytes }, busy, devices, { volumes }, { snapshots }, space, scrub] = await Promise.all([
       engine.call({ kind: 'pool' }),
       service.getPool(),
       engine.call({ kind: 'statistics' }),
@@ -112,12 +115,20 @@ class Figures {
       service.listVolumes(),
       service.listSnapshots(),
       metadata.metadataSpace({ fresh: false }),
+      service.getScrub(),
     ]);
     for (const [name, gauge] of entries(this.#metadata)) gauge.set(space[name]);
     const figures = { ...pool, provisionLimitBytes, reserveBytes, counted: pool.counted ? 1 : 0 };
     for (const [name, gauge] of entries(this.#pool)) gauge.set(figures[name]);
     const engineFigures = { ...busy, checkpointedAtSeconds: busy.checkpointedAtMs / 1_000 };
     for (const [name, gauge] of entries(this.#engine)) gauge.set(engineFigures[name]);
+    const scrubFigures = {
+      ...scrub,
+      completedAtSeconds: scrub.completedAtMs / 1_000,
+      running: scrub.running === 'SCRUB_MODE_VERIFY' ? 1 : 0,
+      sealing: scrub.running === 'SCRUB_MODE_SEAL' ? 1 : 0,
+    };
+    for (const [name, gauge] of entries(this.#scrub)) gauge.set(scrubFigures[name]);
     setTotal(this.#checkpoints, {}, busy.checkpoints);
     setTotal(this.#syncs, {}, busy.syncs);
     this.#showObjects(volumes, snapshots);
@@ -225,6 +236,17 @@ const ENGINE_FIGURES = {
   checkpointedAtSeconds: ['checkpoint_timestamp_seconds', 'When the last checkpoint became durable; 0: none since the start.'],
 } as const;
 type EngineFigure = keyof typeof ENGINE_FIGURES;
+
+const SCRUB_FIGURES = {
+  completedAtSeconds: ['completed_timestamp_seconds', 'When the last verifying pass came to its end; 0: never.'],
+  running: ['running', '1 while a verifying pass is under way.'],
+  sealing: ['sealing', '1 while a pass gives checksums to what is new.'],
+  positionBytes: ['position_bytes', "How far the verifying pass under way came, of the pool's size."],
+  verifiedBytes: ['verified_bytes', 'What it has held against a checksum so far.'],
+  protectedBytes: ['protected_bytes', 'Chunks that have a checksum.'],
+  damagedChunks: ['damaged_chunks', 'Chunks that do not equal their checksum, or cannot be read.'],
+} as const;
+type ScrubFigure = keyof typeof SCRUB_FIGURES;
 
 /** The data thread keeps the classes itself, so that recording costs nothing; here they only get Prometheus' shape. */
 class LatencyHistogram {

@@ -15,9 +15,11 @@ import type { Attachments } from './attachments.ts';
 import type { EngineControl, MetadataWatch } from './data-thread/control.ts';
 import { snapshotMessage, volumeMessage } from './object-messages.ts';
 import type { Fence } from './pool/fence.ts';
+import type { Scrubber } from './scrub/scrubber.ts';
 import { objectIdIn, parseWireId, wireId } from './wire/ids.ts';
 import type { AttachMessage, Attributes, CheckMessage, PoolMessage, StoreCalls, UsageMessage } from './wire/messages.ts';
 import type { NodeSessions } from './wire/node-sessions.ts';
+import { damageMessage, scrubMessage, scrubModeOf } from './wire/scrub-messages.ts';
 
 export interface StoreServiceOptions {
   readonly engine: EngineControl;
@@ -25,6 +27,7 @@ export interface StoreServiceOptions {
   readonly attachments: Attachments;
   readonly nodes: NodeSessions;
   readonly fence: Fence;
+  readonly scrubber: Scrubber;
   readonly poolId: ObjectId;
   readonly node: string;
   /** How many times the pool's size all volumes together may be large. */
@@ -229,6 +232,23 @@ export class StoreService {
 
   async check(): Promise<CheckMessage> {
     return this.#engine.call({ kind: 'check' });
+  }
+
+  async startScrub(request: Request<'startScrub'>): Promise<Response<'startScrub'>> {
+    const { mode, bytesPerSecond } = request;
+    return scrubMessage(await this.#options.scrubber.start({ mode: scrubModeOf(mode) ?? 'verify', bytesPerSecond }));
+  }
+
+  async stopScrub(): Promise<Response<'stopScrub'>> {
+    return scrubMessage(await this.#options.scrubber.stop());
+  }
+
+  async getScrub(): Promise<Response<'getScrub'>> {
+    return scrubMessage(await this.#options.scrubber.status());
+  }
+
+  async listDamage(): Promise<Response<'listDamage'>> {
+    return damageMessage(this.#options.poolId, await this.#options.scrubber.damage());
   }
 
   /** Runs `create` if the pool's budget has room for `addedBytes` more, and nobody else adds meanwhile. */

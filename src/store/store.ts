@@ -26,10 +26,12 @@ import {
   inspectPool,
   metadataFolderOf,
   openLockedPool,
+  raisePoolVersion,
   readPoolIdentity,
   type PoolFolder,
   type PoolOpening,
 } from './pool/pool.ts';
+import { Scrubber } from './scrub/scrubber.ts';
 import { StoreService } from './service.ts';
 import { Admission } from './succession/admission.ts';
 import type { Attributes, PoolMessage } from './wire/messages.ts';
@@ -46,6 +48,8 @@ export interface StoreOptions {
   readonly parkTimeoutMs: number;
   /** Write zeros ahead into new space. */
   readonly prewrite: boolean;
+  /** Of a pass over what snapshots hold. */
+  readonly scrubBytesPerSecond: number;
   /** Connects to the keeper, for this pool. */
   readonly keeperOf: (poolId: ObjectId) => Promise<StoreKeeper>;
   readonly log: Logger;
@@ -265,12 +269,18 @@ class OpenStore implements RunningStore {
     if (this.fence.lost)
       log.warn({ pool: pool.id }, 'the pool was declared lost: nothing is made from it or attached until it is taken back');
     const { nodes, fence } = this;
+    const scrubber = new Scrubber({
+      engine: data,
+      raiseVersion: () => raisePoolVersion(pool.folder),
+      bytesPerSecond: options.scrubBytesPerSecond,
+    });
     this.#service = new StoreService({
       engine: data,
       metadata: data,
       attachments,
       nodes,
       fence,
+      scrubber,
       poolId: pool.id,
       node,
       overprovisioningRatio,

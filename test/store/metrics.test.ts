@@ -5,8 +5,10 @@ import { Operation } from '../../src/block/ports.ts';
 import { Statistics } from '../../src/block/statistics.ts';
 import type { EngineControl } from '../../src/store/data-thread/control.ts';
 import { tellStoreMetrics } from '../../src/store/metrics.ts';
+import { scrubMessage } from '../../src/store/wire/scrub-messages.ts';
 import { silentLogger } from '../../src/util/log.ts';
 import { createMetrics, type Metrics } from '../../src/util/metrics.ts';
+import { NEVER_SCRUBBED } from '../support/fake-engine.ts';
 import { metricNamesIn, Scrape } from '../support/prometheus-text.ts';
 
 const poolId = 'p'.repeat(26);
@@ -76,6 +78,8 @@ function setUp(options: { metrics?: Metrics } = {}) {
       listVolumes: async () => ({ volumes: [{ ...volume, attached: true }] }),
       listSnapshots: async () => ({ snapshots: [] }),
       listUsage: async () => ({ usages: [] }),
+      getScrub: async () =>
+        scrubMessage({ ...NEVER_SCRUBBED, running: 'verify', completedAtMs: 7_000, protectedBytes: 5, damagedChunks: 2 }),
     },
     recovered: { answered: 4, submitted: 5 },
     log: silentLogger(),
@@ -95,6 +99,10 @@ test('a scrape tells space, what the engine is busy with and the requests of eac
   expect(values.get('chunkstore_pool_parked_writes')).toBe(3);
   expect(values.get('chunkstore_checkpoints_total')).toBe(7);
   expect(values.get('chunkstore_checkpoint_timestamp_seconds')).toBe(5);
+  expect(values.get('chunkstore_scrub_completed_timestamp_seconds')).toBe(7);
+  expect(values.get('chunkstore_scrub_protected_bytes')).toBe(5);
+  expect(values.get('chunkstore_scrub_damaged_chunks')).toBe(2);
+  expect(['running', 'sealing'].map((name) => values.get(`chunkstore_scrub_${name}`))).toEqual([1, 0]);
   const volume = `volume="${poolId}.${objectId}"`;
   expect(values.get(`chunkstore_volume_attached{${volume},name="data",kind="volume"}`)).toBe(1);
   expect(values.get(`chunkstore_volume_requests_total{${volume},operation="write"}`)).toBe(2);
@@ -131,7 +139,9 @@ test('a store that stands by tells nothing of its pool, and may do so again', as
   const { metrics, telling } = setUp();
   telling.stop();
   const values = await scrape(metrics);
-  expect([...values.keys()].filter((name) => /^chunkstore_(pool|metadata|volume|request|checkpoint|recovered)/.test(name))).toEqual([]);
+  expect([...values.keys()].filter((name) => /^chunkstore_(pool|metadata|scrub|volume|request|checkpoint|recovered)/.test(name))).toEqual(
+    [],
+  );
   expect(() => setUp({ metrics })).not.toThrow();
 });
 

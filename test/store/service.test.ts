@@ -13,11 +13,13 @@ import { PoolFence } from '../../src/store/pool/fence.ts';
 import { NodeSessionClient } from '../../src/store/wire/node-session-client.ts';
 import { NodeSessions } from '../../src/store/wire/node-sessions.ts';
 import { createStoreServer } from '../../src/store/wire/server.ts';
+import { Scrubber } from '../../src/store/scrub/scrubber.ts';
 import { StoreService } from '../../src/store/service.ts';
+import { StoreError } from '../../src/util/errors.ts';
 import { silentLogger } from '../../src/util/log.ts';
 import { eventually } from '../support/eventually.ts';
 import { FakeDataDevices, FakeKeeper, FakeMounts } from '../support/fake-data-devices.ts';
-import { FakeEngine } from '../support/fake-engine.ts';
+import { FakeEngine, NEVER_SCRUBBED } from '../support/fake-engine.ts';
 
 const MIB = 1 << 20;
 const log = silentLogger();
@@ -31,6 +33,8 @@ class Store {
   readonly nodes = new NodeSessions({ log, limitMs: 300 });
   readonly attachments = new Attachments({ devices: this.devices, keeper: this.keeper, mounts: this.mounts, log });
   readonly fence: PoolFence;
+  readonly scrubber: Scrubber;
+  versionRaised: () => void = () => {};
   metadataProblem: string | null = null;
   readonly target: string;
   readonly client: StoreClient;
@@ -40,8 +44,10 @@ class Store {
     const { node = 'node-a', poolId = 'p'.repeat(26), sizeBytes = 100 * MIB } = options;
     this.engine = new FakeEngine({ poolId, sizeBytes });
     this.fence = new PoolFence({ folder, id: poolId });
+    this.scrubber = new Scrubber({ engine: this.engine, raiseVersion: () => this.versionRaised(), bytesPerSecond: 32 * MIB });
     const service = new StoreService({
       fence: this.fence,
+      scrubber: this.scrubber,
       engine: this.engine,
       metadata: { metadataSpace: () => Promise.resolve({ ...ROOM, problem: this.metadataProblem }) },
       attachments: this.attachments,
@@ -536,6 +542,57 @@ describe('directory', () => {
     expect(await directory.all()).toHaveLength(2);
     directory.close();
     other.stop();
+  });
+});
+
+describe('scrubbing', () => {
+  const objectId = 'o'.repeat(26);
+  const place = { id: objectId, kind: 'snapshot', name: 'monday', offsetBytes: 65_536 } as const;
+
+  test('a pass begins at the rate that is asked for, tells of itself, and is stopped', async () => {
+    const { client, engine } = store;
+    expect(await client.getScrub()).toEqual(NEVER_SCRUBBED);
+    engine.scrub = { ...NEVER_SCRUBBED, startedAtMs: 1_700_000_000_000, positionBytes: 2 ** 41, damagedChunks: 3 };
+    expect(await client.startScrub({ bytesPerSecond: 5 * MIB })).toEqual({ ...engine.scrub, running: 'verify' });
+    expect(await client.startScrub({ bytesPerSecond: null })).toMatchObject({ running: 'verify' });
+    expect(await client.stopScrub()).toMatchObject({ running: null });
+    const rates = engine.calls.flatMap((call) => (call.kind === 'scrub-start' ? [call.bytesPerSecond] : []));
+    expect(rates).toEqual([5 * MIB, 32 * MIB]);
+    await expect(client.startScrub({ bytesPerSecond: 1 })).rejects.toMatchObject({ code: 'invalid-argument' });
+  });
+
+  test('no pass begins in a pool that older programs would still open', async () => {
+    store.versionRaised = () => {
+      throw new StoreError('no-space', 'the disk is full');
+    };
+    await expect(store.client.startScrub({ bytesPerSecond: null })).rejects.toMatchObject({ code: 'no-space' });
+    expect(store.engine.calls).toEqual([]);
+  });
+
+  test('damage is told with the ids of the wire, and cut where a message would be too large', async () => {
+    const { client, engine } = store;
+    expect(await client.listDamage()).toEqual({ chunks: [], more: false });
+    engine.damage = {
+      chunks: [
+        { dataOffsetBytes: 2 ** 40, damage: 'changed', places: [place] },
+        { dataOffsetBytes: 65_536, damage: 'unreadable', places: [{ ...place, kind: 'volume' }] },
+      ],
+      more: false,
+    };
+    const onWire = { ...place, id: `${'p'.repeat(26)}.${objectId}` };
+    expect(await client.listDamage()).toEqual({
+      chunks: [
+        { dataOffsetBytes: 2 ** 40, damage: 'changed', places: [onWire] },
+        { dataOffsetBytes: 65_536, damage: 'unreadable', places: [{ ...onWire, kind: 'volume' }] },
+      ],
+      more: false,
+    });
+    const many = { dataOffsetBytes: 0, damage: 'changed', places: new Array<typeof place>(1_000).fill(place) } as const;
+    engine.damage = { chunks: new Array<typeof many>(1_000).fill(many), more: false };
+    const answer = await client.listDamage();
+    expect(answer.more).toBe(true);
+    expect(answer.chunks).toHaveLength(1_000);
+    expect(answer.chunks.reduce((sum, { places }) => sum + places.length, 0)).toBe(50_000);
   });
 });
 

@@ -65,6 +65,7 @@ beforeEach(() => {
     overprovisioningRatio: 10,
     parkTimeoutMs: 1000,
     prewrite: false,
+    scrubBytesPerSecond: 1 << 25,
     keeperOf: () => Promise.resolve(keeper),
     log: silentLogger(),
     died: (error) => {

@@ -2,9 +2,22 @@
  * The engine's control calls over plain maps, without data: for tests of everything above the engine. `usage` counts one
  * chunk an object; `before` can delay or fail a call.
  */
-import type { ControlRequest, ObjectAnswer, ObjectId, ObjectInfo, PoolInfo } from '../../src/engine/control.ts';
+import type { ControlRequest, DamageReport, ObjectAnswer, ObjectId, ObjectInfo, PoolInfo, ScrubStatus } from '../../src/engine/control.ts';
 import type { ControlAnswer, EngineControl } from '../../src/store/data-thread/control.ts';
 import { StoreError } from '../../src/util/errors.ts';
+
+export const NEVER_SCRUBBED: ScrubStatus = {
+  running: null,
+  startedAtMs: 0,
+  positionBytes: 0,
+  verifiedBytes: 0,
+  sealedBytes: 0,
+  completedAtMs: 0,
+  completedBytes: 0,
+  sealedAtMs: 0,
+  protectedBytes: 0,
+  damagedChunks: 0,
+};
 
 export class FakeEngine implements EngineControl {
   readonly poolId: ObjectId;
@@ -20,6 +33,10 @@ export class FakeEngine implements EngineControl {
     this.poolId = options.poolId ?? 'p'.repeat(26);
     this.sizeBytes = options.sizeBytes ?? 1 << 30;
   }
+
+  /** What a scrub says; a start and a stop change `running`. */
+  scrub: ScrubStatus = NEVER_SCRUBBED;
+  damage: DamageReport = { chunks: [], more: false };
 
   /** Set to say how much is free. */
   freeBytes: number | null = null;
@@ -73,6 +90,16 @@ export class FakeEngine implements EngineControl {
         return this.#pool();
       case 'check':
         return { objects: this.objects.size, pages: 0, slotsUsed: 0, problems: [] };
+      case 'scrub-start':
+        this.scrub = { ...this.scrub, running: this.scrub.running ?? request.mode };
+        return this.scrub;
+      case 'scrub-stop':
+        this.scrub = { ...this.scrub, running: null };
+        return this.scrub;
+      case 'scrub-status':
+        return this.scrub;
+      case 'damage':
+        return this.damage;
       case 'checkpoint':
         return null;
     }

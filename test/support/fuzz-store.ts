@@ -54,6 +54,7 @@ async function round(random: SeededRandom, tally: Map<string, number>): Promise<
     overprovisioningRatio: 10,
     parkTimeoutMs: 1_000,
     prewrite: false,
+    scrubBytesPerSecond: 1 << 25,
     keeperOf: () => Promise.resolve(keeper),
     log: silentLogger(),
     died: (error) => void deaths.push(error),

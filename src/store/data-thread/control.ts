@@ -7,6 +7,7 @@ import type {
   CheckReport,
   DamageReport,
   ControlRequest,
+  DamageReport,
   EngineStatistics,
   ObjectAnswer,
   ObjectId,
@@ -31,6 +32,10 @@ interface Answers {
   pool: PoolInfo;
   statistics: EngineStatistics;
   check: CheckReport;
+  'scrub-start': ScrubStatus;
+  'scrub-stop': ScrubStatus;
+  'scrub-status': ScrubStatus;
+  damage: DamageReport;
   checkpoint: null;
   'scrub-start': ScrubStatus;
   'scrub-stop': ScrubStatus;

@@ -19,7 +19,10 @@ import { syncFolderBlocking } from '../../util/sync-folder.ts';
 import { PoolLock } from './lock.ts';
 
 const FORMAT = 'chunkstore pool';
-const VERSION = 1;
+/** Of a new pool. */
+const FIRST_VERSION = 1;
+/** What docs/format.md says of the versions; both are read. */
+const LATEST_VERSION = 2;
 const MIB = 1024 * 1024;
 export const MINIMUM_POOL_BYTES = 64 * MIB;
 const LOG_BYTES = { least: 16 * MIB, most: 64 * MIB };
@@ -38,6 +41,8 @@ const OWN_NAMES: readonly string[] = ['data', 'log', 'meta', 'pool.json', 'pool.
 
 /** What pool.json says. */
 export interface PoolIdentity {
+  /** Of the format: 2 from the first scrub on, because a program that knows only 1 would write into chunks with checksums. */
+  readonly version: number;
   readonly id: ObjectId;
   readonly chunkSizeBytes: number;
   readonly dataBytes: number;
@@ -99,7 +104,7 @@ export async function createPool(
     clearCreation(folder);
     const logBytes = Math.min(LOG_BYTES.most, Math.max(LOG_BYTES.least, Math.floor(dataBytes / 64 / MIB) * MIB));
     try {
-      await fill(folder, { id, chunkSizeBytes, dataBytes, logBytes }, format);
+      await fill(folder, { version: FIRST_VERSION, id, chunkSizeBytes, dataBytes, logBytes }, format);
     } catch (error) {
       // What was reserved so far may be all that the file system had. The next creation would clear it too.
       if (readPoolIdentity(folder) === null) clearCreation(folder);
@@ -168,6 +173,24 @@ export async function openLockedPool(poolLock: PoolLock, options: PoolOpening): 
 /** Gives the locks back. The caller's I/O must be over; whoever cannot promise that leaves it to the end of the process. */
 export function closePool(pool: PoolFolder): void {
   pool.lock.close();
+}
+
+/**
+ * Makes the version of the format the latest one, durably, so that older programs refuse the pool from then on. Also when it
+ * is that already: whoever wrote it may have died before it was durable. `no-space` or `failed-precondition` when it
+ * cannot be written. The caller has the pool's locks, and nothing else
+ * of its thread goes on meanwhile, so that they are not given back midway.
+ */
+export function raisePoolVersion(folder: string): void {
+  const identity = readPoolIdentity(folder);
+  if (identity === null) throw new StoreError('not-found', `there is no pool in ${folder}`);
+  try {
+    if (identity.version < LATEST_VERSION) writeIdentity(folder, { ...identity, version: LATEST_VERSION });
+    else syncFolderBlocking(folder);
+  } catch (error) {
+    if (error instanceof StoreError) throw error;
+    throw new StoreError('failed-precondition', `cannot write pool.json in ${folder}: ${(error as Error).message}`, { cause: error });
+  }
 }
 
 /** Where a pool has its metadata. */
@@ -253,7 +276,8 @@ async function growData(pool: PoolFolder, sizeBytes: number): Promise<void> {
   await preallocate(pool.dataDescriptor, sizeBytes, path.join(pool.folder, 'data'));
   await reserveMetadata(pool.metadataFolder, sizeBytes);
   // The data first: a pool.json that promises more than there is would look like a truncated file.
-  writeIdentity(pool.folder, { id: pool.id, chunkSizeBytes: pool.chunkSizeBytes, dataBytes: sizeBytes, logBytes: pool.logBytes });
+  const { version, id, chunkSizeBytes, logBytes } = pool;
+  writeIdentity(pool.folder, { version, id, chunkSizeBytes, dataBytes: sizeBytes, logBytes });
 }
 
 /** Room for the map of the data, so that a full file system beside the pool does not stop its checkpoints. LMDB takes no
@@ -320,13 +344,13 @@ function writeIdentity(folder: string, identity: PoolIdentity): void {
 }
 
 /** The text of pool.json. */
-export function encodePoolIdentity({ id, chunkSizeBytes, dataBytes, logBytes }: PoolIdentity): string {
+export function encodePoolIdentity({ version, id, chunkSizeBytes, dataBytes, logBytes }: PoolIdentity): string {
   const identity = { id, chunkSizeBytes, dataBytes, logBytes };
-  return `${JSON.stringify({ format: FORMAT, version: VERSION, ...identity, checksum: checksumOf(identity) }, null, 2)}\n`;
+  return `${JSON.stringify({ format: FORMAT, version, ...identity, checksum: checksumOf(identity) }, null, 2)}\n`;
 }
 
 /** A wrong size alone would be believed: the log would be read at other places, and seem to hold nothing. */
-function checksumOf({ id, chunkSizeBytes, dataBytes, logBytes }: PoolIdentity): number {
+function checksumOf({ id, chunkSizeBytes, dataBytes, logBytes }: Omit<PoolIdentity, 'version'>): number {
   return crc32(JSON.stringify([id, chunkSizeBytes, dataBytes, logBytes]));
 }
 
@@ -351,14 +375,14 @@ function parseIdentity(file: string): PoolIdentity {
   if (typeof value !== 'object' || value === null) throw foreign();
   const { format, version, id, chunkSizeBytes, dataBytes, logBytes, checksum } = value as Record<string, unknown>;
   if (format !== FORMAT) throw foreign();
-  if (version !== VERSION) {
-    const newer = typeof version === 'number' && version > VERSION;
+  if (version !== FIRST_VERSION && version !== LATEST_VERSION) {
+    const newer = typeof version === 'number' && version > LATEST_VERSION;
     const remedy = newer
       ? 'a newer program has changed it, and there is no way back: use that program again, or one newer still'
       : 'use the program that made it, or one that says it converts such pools';
     throw new StoreError(
       'failed-precondition',
-      `the pool in ${path.dirname(file)} has version ${String(version)} of the format, this program knows version ${VERSION} only: ${remedy}`,
+      `the pool in ${path.dirname(file)} has version ${String(version)} of the format, this program knows versions ${FIRST_VERSION} and ${LATEST_VERSION}: ${remedy}`,
     );
   }
   const isSize = (size: unknown): size is number => Number.isSafeInteger(size) && (size as number) > 0;
@@ -367,5 +391,5 @@ function parseIdentity(file: string): PoolIdentity {
   // The first pools have none.
   if (checksum !== undefined && checksum !== checksumOf(identity))
     throw new StoreError('data-loss', `${file} is damaged: its checksum does not match. Put back a copy of it`);
-  return identity;
+  return { version, ...identity };
 }

@@ -24,6 +24,7 @@ import {
   type UsageMessage,
   type VolumeMessage,
 } from './messages.ts';
+import { damageOf, scrubStatusOf, type ClientDamage, type ScrubStatus } from './scrub-messages.ts';
 
 export interface ClientSource {
   readonly kind: 'volume' | 'snapshot';
@@ -42,7 +43,7 @@ export interface StoreClientOptions {
   readonly connectTimeoutMs?: number;
   /** Limit of a call that changes or reads one thing. Cuts wait up to 10 s for a node to sync, so it is larger. */
   readonly timeoutMs?: number;
-  /** Limit of `check` and `listUsage`, which walk every tree. */
+  /** Limit of `check`, `listUsage` and `listDamage`, which walk every tree. */
   readonly longTimeoutMs?: number;
 }
 
@@ -185,6 +186,24 @@ export class StoreClient {
 
   check(): Promise<CheckMessage> {
     return this.#call('check', {}, this.#longTimeoutMs);
+  }
+
+  /** Begins a verifying pass over what snapshots hold, or goes on with one. `bytesPerSecond` null: the store's own rate. */
+  async startScrub(options: { readonly bytesPerSecond: number | null }): Promise<ScrubStatus> {
+    const request = { mode: 'SCRUB_MODE_VERIFY', bytesPerSecond: options.bytesPerSecond ?? 0 } as const;
+    return scrubStatusOf(await this.#call('startScrub', request));
+  }
+
+  async stopScrub(): Promise<ScrubStatus> {
+    return scrubStatusOf(await this.#call('stopScrub', {}));
+  }
+
+  async getScrub(): Promise<ScrubStatus> {
+    return scrubStatusOf(await this.#call('getScrub', {}));
+  }
+
+  async listDamage(): Promise<ClientDamage> {
+    return damageOf(await this.#call('listDamage', {}, this.#longTimeoutMs));
   }
 
   /** Asks the store to leave its pool to another one on its node; answers when the pool's locks are free. A store that does

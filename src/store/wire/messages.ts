@@ -69,6 +69,39 @@ export interface CheckMessage {
   readonly problems: readonly string[];
 }
 
+export type ScrubModeMessage = 'SCRUB_MODE_UNSPECIFIED' | 'SCRUB_MODE_VERIFY' | 'SCRUB_MODE_SEAL';
+
+export interface ScrubMessage {
+  readonly running: ScrubModeMessage;
+  readonly startedAtMs: number;
+  readonly positionBytes: number;
+  readonly verifiedBytes: number;
+  readonly sealedBytes: number;
+  readonly completedAtMs: number;
+  readonly completedBytes: number;
+  readonly sealedAtMs: number;
+  readonly protectedBytes: number;
+  readonly damagedChunks: number;
+}
+
+export interface DamagedPlaceMessage {
+  readonly id: string;
+  readonly kind: SourceMessage['kind'];
+  readonly name: string;
+  readonly offsetBytes: number;
+}
+
+export interface DamagedChunkMessage {
+  readonly dataOffsetBytes: number;
+  readonly damage: 'DAMAGE_UNSPECIFIED' | 'DAMAGE_CHANGED' | 'DAMAGE_UNREADABLE';
+  readonly places: readonly DamagedPlaceMessage[];
+}
+
+export interface DamageMessage {
+  readonly chunks: readonly DamagedChunkMessage[];
+  readonly more: boolean;
+}
+
 export interface AttachMessage {
   readonly keeperKey: string;
   readonly sizeBytes: number;
@@ -132,6 +165,10 @@ export interface StoreCalls {
   getUsage: { request: { id: string }; response: UsageMessage };
   listUsage: { request: Record<string, never>; response: { usages: UsageMessage[] } };
   check: { request: Record<string, never>; response: CheckMessage };
+  startScrub: { request: { mode: ScrubModeMessage; bytesPerSecond: number }; response: ScrubMessage };
+  stopScrub: { request: Record<string, never>; response: ScrubMessage };
+  getScrub: { request: Record<string, never>; response: ScrubMessage };
+  listDamage: { request: Record<string, never>; response: DamageMessage };
   handOver: { request: HandOverRequestMessage; response: { keeperKeys: readonly string[] } };
 }
 export type StoreCallName = keyof StoreCalls;

@@ -4,7 +4,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { duplicateDescriptor } from '../../../src/linux/duplicate.ts';
-import { closePool, createPool, openPool, readPoolIdentity } from '../../../src/store/pool/pool.ts';
+import { closePool, createPool, openPool, raisePoolVersion, readPoolIdentity } from '../../../src/store/pool/pool.ts';
 
 const MIB = 1 << 20;
 const ID = 'q'.repeat(26);
@@ -83,6 +83,34 @@ describe('pool folder', () => {
     expect(fingerprint()).toBe(before);
   });
 
+  test('its version is raised for good, and kept when it grows', async () => {
+    await create();
+    const fields = () => JSON.parse(fs.readFileSync(path.join(folder, 'pool.json'), 'utf8')) as Record<string, unknown>;
+    const first = fields();
+    expect(first['version']).toBe(1);
+    raisePoolVersion(folder);
+    raisePoolVersion(folder);
+    expect(fields()).toEqual({ ...first, version: 2 });
+    expect(fs.readdirSync(folder).toSorted()).toEqual(['data', 'log', 'meta', 'pool.json']);
+    const grown = await open(96 * MIB);
+    expect(grown).toMatchObject({ version: 2, dataBytes: 96 * MIB });
+    closePool(grown);
+    expect(fields()).toEqual({ ...first, version: 2, dataBytes: 96 * MIB });
+  });
+
+  test('a pool that grows without a scrub stays readable to older programs', async () => {
+    await create();
+    closePool(await open(96 * MIB));
+    expect(readPoolIdentity(folder)).toMatchObject({ version: 1, dataBytes: 96 * MIB });
+  });
+
+  test('a version that cannot be raised is said to be so, and stays', async () => {
+    await create();
+    fs.mkdirSync(path.join(folder, 'pool.json.new'));
+    expect(() => raisePoolVersion(folder)).toThrow(expect.objectContaining({ code: 'no-space' }));
+    expect(readPoolIdentity(folder)?.version).toBe(1);
+  });
+
   test('what its owner finds wrong with it keeps it from being grown, and open', async () => {
     await create();
     const before = fingerprint();
@@ -115,6 +143,7 @@ describe('pool folder', () => {
 
   test.each<[string, string, () => void]>([
     ['another version', 'version 9', () => rewrite({ version: 9 })],
+    ['a version before the first', 'version 0', () => rewrite({ version: 0 })],
     ['a foreign pool.json', 'does not describe', () => fs.writeFileSync(path.join(folder, 'pool.json'), 'hello')],
     ['another size', 'checksum does not match', () => rewrite({ logBytes: 15 * MIB })],
     ['a large pool.json', 'does not describe', () => fs.appendFileSync(path.join(folder, 'pool.json'), ' '.repeat(1 << 16))],
