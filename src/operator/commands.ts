@@ -1,6 +1,6 @@
 /**
  * The operator commands: each asks a running store and prints what it did. Results go to standard output; a failure is
- * one line on standard error and status 1, a finding of `check` too.
+ * one line on standard error and status 1, a finding of `check` or `scrub` too.
  */
 import path from 'node:path';
 import { statePaths } from '../local/state-paths.ts';
@@ -12,6 +12,7 @@ import type { Logger } from '../util/log.ts';
 import { printCheck } from './check-report.ts';
 import { findObject, listObjects, ofSnapshot, ofVolume, type FoundObject } from './find.ts';
 import { formatBytes, formatTable, formatTime, printResult, counted } from './output.ts';
+import { scrub } from './scrub.ts';
 import { drawTree } from './tree.ts';
 
 interface Context {
@@ -36,6 +37,7 @@ export const OPERATOR_COMMANDS: Readonly<Record<string, Command>> = {
   attach,
   detach,
   check,
+  scrub: ({ config, store }) => scrub(config, store),
 };
 
 /** Runs an operator command against the store that the flags name. */
