@@ -32,8 +32,16 @@ export interface ChunkStorePool extends KubernetesObject {
     readonly attached?: number;
     /** Writes that wait for room. */
     readonly parkedWrites?: number;
+    /** Of the passes over what snapshots hold. */
+    readonly scrub?: {
+      readonly lastCompleted?: string;
+      /** How far a verifying pass came that is under way. */
+      readonly runningPercent?: number;
+      readonly damagedChunks?: number;
+      readonly protected?: string;
+    };
     readonly version?: string;
-    /** Ready, Full, Degraded. */
+    /** Ready, Full, Degraded, Damaged. */
     readonly conditions?: readonly Condition[];
   };
 }

@@ -11,6 +11,7 @@ import type { ObjectId, ObjectInfo } from '../engine/control.ts';
 import { closeDescriptor } from '../linux/files.ts';
 import { createFuseMount } from '../linux/fuse-mount.ts';
 import { SharedMemory } from '../linux/memory.ts';
+import { systemClock } from '../util/clock.ts';
 import { StoreError } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
 import { Attachments, type DescriptorKeeper } from './attachments.ts';
@@ -32,6 +33,7 @@ import {
   type PoolOpening,
 } from './pool/pool.ts';
 import { Scrubber } from './scrub/scrubber.ts';
+import { ScrubWatch, type ScrubView } from './scrub/watch.ts';
 import { StoreService } from './service.ts';
 import { Admission } from './succession/admission.ts';
 import type { Attributes, PoolMessage } from './wire/messages.ts';
@@ -81,6 +83,8 @@ export interface PreparedStore {
   discard(): Promise<void>;
 }
 
+export type PoolLook = PoolMessage & { readonly attached: number; readonly scrub: ScrubView };
+
 export interface RunningStore {
   readonly poolId: ObjectId;
   readonly fence: PoolFence;
@@ -100,8 +104,8 @@ export interface RunningStore {
   readonly growthProblem: string | null;
   /** Why the metadata cannot have the room that they should have, as of the last look; null: they have it. */
   metadataProblem(): string | null;
-  /** The pool as getPool tells it, and how many volumes and snapshots have an open block device. */
-  look(): Promise<PoolMessage & { readonly attached: number }>;
+  /** The pool as getPool tells it, how many volumes and snapshots have an open block device, and its scrubs. */
+  look(): Promise<PoolLook>;
   /** Resolves when the data thread answers. */
   ping(): Promise<void>;
   /** Before an end: whether, within the time, a keeper has everything and stays until a successor has it too. */
@@ -256,6 +260,7 @@ class OpenStore implements RunningStore {
   readonly calls: StoreService;
   readonly #parts: OpenParts;
   readonly #service: StoreService;
+  readonly #scrubs: ScrubWatch;
   #stopped: Promise<void> | null = null;
   #metadataProblem: string | null = null;
   #looksAtMetadata = false;
@@ -274,6 +279,7 @@ class OpenStore implements RunningStore {
       raiseVersion: () => raisePoolVersion(pool.folder),
       bytesPerSecond: options.scrubBytesPerSecond,
     });
+    this.#scrubs = new ScrubWatch({ scrubber, clock: systemClock, log });
     this.#service = new StoreService({
       engine: data,
       metadata: data,
@@ -322,9 +328,11 @@ class OpenStore implements RunningStore {
     return this.#metadataProblem;
   }
 
-  async look(): Promise<PoolMessage & { readonly attached: number }> {
+  async look(): Promise<PoolLook> {
     this.#lookAtMetadata();
-    return { ...(await this.#service.getPool()), attached: (await this.#parts.attachments.attached()).size };
+    const pool = await this.#service.getPool();
+    const [attached, scrub] = await Promise.all([this.#parts.attachments.attached(), this.#scrubs.look(pool)]);
+    return { ...pool, attached: attached.size, scrub };
   }
 
   /** Nobody waits for it: the metadata thread may be in a long commit. */

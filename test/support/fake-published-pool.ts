@@ -17,6 +17,7 @@ export const POOL_FIGURES: PoolFigures = {
   attached: 1,
   parkedWrites: 0,
   counted: true,
+  scrub: { runningPercent: null, completedAtMs: 0, protectedBytes: 5 * GIB, damagedChunks: 0, damaged: [], moreDamaged: false },
 };
 
 export class FakePublishedPool implements PublishedPool {

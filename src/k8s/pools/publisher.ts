@@ -187,6 +187,7 @@ export class PoolPublisher {
     const written = await api.replaceStatus(chunkStorePools, { ...object, status });
     this.#agreed = written.metadata.resourceVersion;
     this.#tellOfFullness(object, written);
+    this.#tellOfDamage(object, written);
     return LOOK_MS;
   }
 
@@ -199,6 +200,16 @@ export class PoolPublisher {
     const { reason, message } = present;
     const type = isFull ? 'Warning' : 'Normal';
     this.#options.record({ resource: chunkStorePools, object: after, type, reason, action: 'Allocating', note: message });
+  }
+
+  /** Each finding is an event, once; so is the end of all of them. */
+  #tellOfDamage(before: ChunkStorePool, after: ChunkStorePool): void {
+    const [former, present] = [before.status?.scrub?.damagedChunks ?? 0, after.status?.scrub?.damagedChunks ?? 0];
+    const condition = conditionOf(after.status, 'Damaged');
+    if (condition === null || (present <= former && (present > 0 || former === 0))) return;
+    const { reason, message } = condition;
+    const type = present > 0 ? 'Warning' : 'Normal';
+    this.#options.record({ resource: chunkStorePools, object: after, type, reason, action: 'Scrubbing', note: message });
   }
 
   async #look(phase: PoolPhase): Promise<Look> {

@@ -6,6 +6,7 @@ import type { Condition } from '../api.ts';
 import { conditionAfter, conditionOf, type ConditionVerdict } from '../conditions.ts';
 import { quantity } from '../quantity.ts';
 import type { ChunkStorePool } from '../resources.ts';
+import { timestamp } from '../times.ts';
 
 export type PoolStatus = NonNullable<ChunkStorePool['status']>;
 
@@ -28,6 +29,22 @@ export interface PoolFigures {
   readonly parkedWrites: number;
   /** False while the background count after a start runs: used and free are bounds until then. */
   readonly counted: boolean;
+  readonly scrub: ScrubFigures;
+}
+
+/** Passes over the chunks that snapshots hold. */
+export interface ScrubFigures {
+  /** How far the verifying pass came that is under way; null: none is. */
+  readonly runningPercent: number | null;
+  /** When the last verifying pass came to its end; 0: never. */
+  readonly completedAtMs: number;
+  /** What has a checksum. */
+  readonly protectedBytes: number;
+  readonly damagedChunks: number;
+  /** The first volumes and snapshots that these are part of. */
+  readonly damaged: readonly { readonly kind: 'volume' | 'snapshot'; readonly name: string }[];
+  /** There are more. */
+  readonly moreDamaged: boolean;
 }
 
 export interface PoolProblem {
@@ -67,6 +84,7 @@ export function poolStatus(
       condition('Ready', readiness(view)),
       condition('Full', fullness(view.figures, conditionOf(before, 'Full'))),
       condition('Degraded', degradation(view)),
+      condition('Damaged', damage(view.figures, conditionOf(before, 'Damaged'))),
     ],
   };
 }
@@ -95,6 +113,16 @@ function figuresForPeople(figures: PoolFigures): PoolStatus {
     snapshots,
     attached,
     parkedWrites,
+    scrub: scrubForPeople(figures.scrub),
+  };
+}
+
+function scrubForPeople({ runningPercent, completedAtMs, protectedBytes, damagedChunks }: ScrubFigures): NonNullable<PoolStatus['scrub']> {
+  return {
+    ...(completedAtMs === 0 ? {} : { lastCompleted: timestamp(completedAtMs) }),
+    ...(runningPercent === null ? {} : { runningPercent }),
+    damagedChunks,
+    protected: quantity(protectedBytes),
   };
 }
 
@@ -149,6 +177,21 @@ function degradation({ problems, figures }: PoolView): ConditionVerdict {
   const [worst] = all;
   if (worst === undefined) return { status: 'False', reason: 'AsItShouldBe', message: 'nothing is known to be wrong' };
   return { status: 'True', reason: worst.reason, message: all.map(({ message }) => message).join('; ') };
+}
+
+function damage(figures: PoolFigures | null, former: Condition | null): ConditionVerdict {
+  if (figures === null) {
+    if (former !== null) return { status: former.status, reason: former.reason, message: former.message };
+    return { status: 'Unknown', reason: 'NotAsked', message: 'the store has not said yet whether anything is damaged' };
+  }
+  const { damagedChunks, damaged, moreDamaged } = figures.scrub;
+  if (damagedChunks === 0) return { status: 'False', reason: 'NoneKnown', message: 'no damage is known to what snapshots hold' };
+  const names = damaged.map(({ kind, name }) => `${kind} ${name}`);
+  if (moreDamaged) names.push('others');
+  const where = names.length === 0 ? '' : ` in ${names.join(', ')}`;
+  const chunks = `${damagedChunks} chunk${damagedChunks === 1 ? '' : 's'}`;
+  const message = `the disk has changed or lost ${chunks}${where}: "chunkstore scrub status" in the store's pod lists every place, and says what to do`;
+  return { status: 'True', reason: 'ChunksDamaged', message };
 }
 
 /** Whatever the order in which the API gives the fields back. */

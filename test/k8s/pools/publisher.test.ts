@@ -68,6 +68,34 @@ describe('the ChunkStorePool of a pool', () => {
     expect(recorded[0]).toMatchObject({ object: { metadata: { name: poolId } }, note: expect.stringContaining('enlarge the pool') });
   });
 
+  test('each finding of a scrub is an event, once, also for a store that comes later; so is the end of all damage', async () => {
+    const pool = new FakePublishedPool(poolId);
+    const first = publish(pool);
+    await pass(20_000);
+    const steps = [
+      { damagedChunks: 1, damaged: [{ kind: 'snapshot', name: 'monday' }] },
+      { damagedChunks: 1, runningPercent: 50 },
+      { damagedChunks: 3, damaged: [{ kind: 'snapshot', name: 'tuesday' }] },
+      { damagedChunks: 2 },
+    ] as const;
+    for (const step of steps) {
+      pool.now.figures = { ...POOL_FIGURES, scrub: { ...POOL_FIGURES.scrub, ...step } };
+      await pass(20_000);
+    }
+    await stop(first);
+    publish(pool);
+    await pass(40_000);
+    expect(object().status?.scrub?.damagedChunks).toBe(2);
+    pool.now.figures = POOL_FIGURES;
+    await pass(20_000);
+    expect(recorded.map(({ type, reason, note }) => [type, reason, /snapshot \w+/.exec(note)?.[0]])).toEqual([
+      ['Warning', 'ChunksDamaged', 'snapshot monday'],
+      ['Warning', 'ChunksDamaged', 'snapshot tuesday'],
+      ['Normal', 'NoneKnown', undefined],
+    ]);
+    expect(reason('Damaged')).toBe('NoneKnown');
+  });
+
   test('is made and told of the pool', async () => {
     publish(new FakePublishedPool(poolId));
     await pass(5_000);

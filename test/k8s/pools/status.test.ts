@@ -30,9 +30,15 @@ describe('the status of a pool', () => {
       snapshots: 2,
       attached: 1,
       parkedWrites: 0,
+      scrub: { damagedChunks: 0, protected: '5Gi' },
       version: '1.0',
     });
-    expect(brief(status)).toEqual({ Ready: 'True Serving', Full: 'False RoomLeft', Degraded: 'False AsItShouldBe' });
+    expect(brief(status)).toEqual({
+      Ready: 'True Serving',
+      Full: 'False RoomLeft',
+      Degraded: 'False AsItShouldBe',
+      Damaged: 'False NoneKnown',
+    });
     expect(status.conditions![0]).toMatchObject({ lastTransitionTime: '2025-01-01T00:00:00Z', observedGeneration: 1 });
   });
 
@@ -42,7 +48,7 @@ describe('the status of a pool', () => {
     ['stopped', 'False Stopped'],
   ] as const)('%s is not ready, and keeps the figures of before', (phase, ready) => {
     const status = statusOf({ phase, figures: null }, statusOf());
-    expect(brief(status)).toEqual({ Ready: ready, Full: 'False RoomLeft', Degraded: 'False AsItShouldBe' });
+    expect(brief(status)).toEqual({ Ready: ready, Full: 'False RoomLeft', Degraded: 'False AsItShouldBe', Damaged: 'False NoneKnown' });
     expect(status).toMatchObject({ used: '25Gi', volumes: 3 });
   });
 
@@ -74,7 +80,7 @@ describe('the status of a pool', () => {
 
   test('while the count runs, little free space says nothing yet', () => {
     const counting = figures({ counted: false, freeBytes: 0 });
-    expect(brief(statusOf(counting))).toEqual({ Ready: 'True Serving', Full: 'Unknown NotCounted', Degraded: 'True Counting' });
+    expect(brief(statusOf(counting))).toMatchObject({ Ready: 'True Serving', Full: 'Unknown NotCounted', Degraded: 'True Counting' });
     const full = statusOf(figures({ freeBytes: 0 }));
     expect(brief(statusOf(counting, full))['Full']).toBe('True LowSpace');
     expect(brief(statusOf(figures({ counted: false })))['Full']).toBe('False RoomLeft');
@@ -90,6 +96,42 @@ describe('the status of a pool', () => {
       reason: 'DiskFailed',
       message: expect.stringMatching(/^the disk failed; the keeper is away; what is used is counted/),
     });
+  });
+});
+
+describe('damage to what snapshots hold', () => {
+  const scrub = { ...POOL_FIGURES.scrub, completedAtMs: startMs, damagedChunks: 2 };
+  const damaged = [
+    { kind: 'snapshot', name: 'monday' },
+    { kind: 'volume', name: 'data' },
+  ] as const;
+
+  test('names the first places and the command that names all', () => {
+    const status = statusOf(figures({ scrub: { ...scrub, damaged, moreDamaged: true } }));
+    expect(status.scrub).toEqual({ lastCompleted: '2025-01-01T00:00:00Z', damagedChunks: 2, protected: '5Gi' });
+    expect(conditionOf(status, 'Damaged')).toMatchObject({
+      status: 'True',
+      reason: 'ChunksDamaged',
+      message: expect.stringMatching(/2 chunks in snapshot monday, volume data, others: "chunkstore scrub status"/),
+    });
+    const one = statusOf(figures({ scrub: { ...scrub, damagedChunks: 1 } }));
+    expect(conditionOf(one, 'Damaged')?.message).toMatch(/lost 1 chunk: /);
+  });
+
+  test('stays known while the store cannot be asked, and does not make the pool degraded', () => {
+    const before = statusOf(figures({ scrub }));
+    expect(brief(before)['Degraded']).toBe('False AsItShouldBe');
+    const after = statusOf({ phase: 'starting', figures: null }, before);
+    expect(brief(after)['Damaged']).toBe('True ChunksDamaged');
+    expect(after.scrub).toEqual(before.scrub);
+    expect(brief(statusOf({ figures: null }))['Damaged']).toBe('Unknown NotAsked');
+    expect(brief(statusOf({}, before))['Damaged']).toBe('False NoneKnown');
+  });
+
+  test('a pass under way tells how far it came, and then no more', () => {
+    const during = statusOf(figures({ scrub: { ...scrub, runningPercent: 7 } }));
+    expect(during.scrub?.runningPercent).toBe(7);
+    expect(statusOf(figures({ scrub }), during).scrub).not.toHaveProperty('runningPercent');
   });
 });
 
