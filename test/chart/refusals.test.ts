@@ -49,6 +49,9 @@ const mistakes: readonly Mistake[] = [
     set: ['keeper.resources.limits.memory=1Gi'],
     says: "at '/keeper': additional properties 'resources'",
   },
+  { what: 'a time that is none', set: ['scrub.every=weekly'], says: "at '/scrub/every': 'weekly' does not match pattern" },
+  { what: 'a switch for a time', set: ['scrub.every=true'], says: "at '/scrub/every': 'not' failed" },
+  { what: 'a rate that is none', set: ['scrub.rate=fast'], says: "at '/scrub/rate': 'fast' does not match pattern" },
   { what: 'no replica', set: ['controller.replicas=0'], says: "at '/controller/replicas': minimum: got 0, want 1" },
   { what: 'a port of the system', set: ['ports.store=80'], says: "at '/ports/store': minimum: got 80, want 1,024" },
 ];
