@@ -10,6 +10,8 @@ import { percentOf, progressLine, scrubLines } from './scrub-report.ts';
 const POLL_MS = 500;
 /** A store that is replaced or restarted is away for a moment. */
 const AWAY_LIMIT_MS = 60_000;
+/** Longer than the count after a start and the search for what snapshots hold take. */
+const STALL_LIMIT_MS = 30 * 60_000;
 
 export async function scrub(config: Config, store: StoreClient): Promise<void> {
   const [deed] = config.positionals;
@@ -38,7 +40,8 @@ async function start({ flags }: Config, store: StoreClient): Promise<void> {
 
 /**
  * Resolves when the verifying pass has come to its end; tells of each percent of the way. A store that is started anew
- * goes on with it. `failed-precondition` when it was stopped, `unavailable` when the store stays away.
+ * goes on with it. `failed-precondition` when it was stopped or stands still, `unavailable` when the store
+ * stays away.
  */
 export async function awaitScrub(options: {
   readonly begun: ScrubStatus;
@@ -52,19 +55,23 @@ export async function awaitScrub(options: {
   let status = begun;
   let told = -1;
   let awayMs = 0;
+  let stalledMs = 0;
   while (!hasEnded(status, begun)) {
     const percent = percentOf(status, poolSizeBytes);
     if (percent !== told) tell(progressLine(status, poolSizeBytes));
     told = percent;
     await wait(POLL_MS);
     try {
-      status = await (awayMs > 0 ? resume() : look());
+      const next = await (awayMs > 0 ? resume() : look());
+      stalledMs = next.positionBytes === status.positionBytes ? stalledMs + POLL_MS : 0;
+      status = next;
       awayMs = 0;
     } catch (error) {
       awayMs += POLL_MS;
       if (!(error instanceof StoreError) || error.code !== 'unavailable' || awayMs > AWAY_LIMIT_MS) throw error;
       continue;
     }
+    if (stalledMs > STALL_LIMIT_MS) throw new StoreError('failed-precondition', 'the pass makes no progress: look at the log of the store');
     if (status.running !== 'verify' && !hasEnded(status, begun)) {
       const where = `at ${percentOf(status, poolSizeBytes)} % of the pool`;
       throw new StoreError(

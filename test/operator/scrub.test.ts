@@ -112,6 +112,12 @@ describe('waiting for the end of a pass', () => {
     expect((await awaited([at(1), { ...at(2), running: null } as never])).outcome).toBe('failed-precondition');
   });
 
+  test('one that stands still is not waited for without end', async () => {
+    const { outcome, waitedMs } = await awaited([at(1)]);
+    expect(outcome).toBe('failed-precondition');
+    expect(waitedMs).toBeLessThan(3_600_000);
+  });
+
   test('a store that comes back is told to go on', async () => {
     const { outcome, calls } = await awaited([at(1), away, away, at(1), ended]);
     expect(outcome).toBe('ended');

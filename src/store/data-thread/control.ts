@@ -7,7 +7,6 @@ import type {
   CheckReport,
   DamageReport,
   ControlRequest,
-  DamageReport,
   EngineStatistics,
   ObjectAnswer,
   ObjectId,
@@ -32,10 +31,6 @@ interface Answers {
   pool: PoolInfo;
   statistics: EngineStatistics;
   check: CheckReport;
-  'scrub-start': ScrubStatus;
-  'scrub-stop': ScrubStatus;
-  'scrub-status': ScrubStatus;
-  damage: DamageReport;
   checkpoint: null;
   'scrub-start': ScrubStatus;
   'scrub-stop': ScrubStatus;
