@@ -234,13 +234,19 @@ export class StoreBed {
     return load;
   }
 
-  /** Runs an operator command against whoever serves. */
+  /** Runs an operator command against whoever serves; it must succeed. */
   operate(...words: readonly string[]): string {
+    const { status, output, errors } = this.run(...words);
+    if (status !== 0) throw new Error(`${words.join(' ')}: ${errors}`);
+    return output.trim();
+  }
+
+  /** The same, whatever becomes of it. */
+  run(...words: readonly string[]): { readonly status: number | null; readonly output: string; readonly errors: string } {
     const { NODE_OPTIONS: _nodeOptions, ...env } = process.env;
     const parameters = [this.main, ...words, '--endpoint', this.endpoint];
     const { status, stdout, stderr } = spawnSync(process.execPath, parameters, { encoding: 'utf8', timeout: COMMAND_LIMIT_MS, env });
-    if (status !== 0) throw new Error(`${words.join(' ')}: ${stderr}`);
-    return stdout.trim();
+    return { status, output: stdout, errors: stderr };
   }
 
   /**
