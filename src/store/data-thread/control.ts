@@ -5,7 +5,6 @@
 import type { CountsOfDevice, Latency, OperationName } from '../../block/statistics.ts';
 import type {
   CheckReport,
-  DamageReport,
   ControlRequest,
   EngineStatistics,
   ObjectAnswer,
@@ -32,10 +31,6 @@ interface Answers {
   statistics: EngineStatistics;
   check: CheckReport;
   checkpoint: null;
-  'scrub-start': ScrubStatus;
-  'scrub-stop': ScrubStatus;
-  'scrub-status': ScrubStatus;
-  damage: DamageReport;
 }
 export type ControlAnswer<Kind extends ControlRequest['kind']> = Answers[Kind];
 

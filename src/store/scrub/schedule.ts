@@ -9,12 +9,17 @@ import type { Clock } from '../../util/clock.ts';
 import { StoreError } from '../../util/errors.ts';
 import type { Logger } from '../../util/log.ts';
 import { Recurring } from '../../util/recurring.ts';
-import type { StoreService } from '../service.ts';
+import type { ScrubMessage, StoreCalls } from '../wire/messages.ts';
 import { scrubStatusOf } from '../wire/scrub-messages.ts';
 import { dueScrub } from './due.ts';
 
 export interface ScrubScheduleOptions {
-  readonly calls: Pick<StoreService, 'getScrub' | 'startScrub' | 'listSnapshots'>;
+  /** Behind the store's gate. */
+  readonly calls: {
+    getScrub(): Promise<ScrubMessage>;
+    startScrub(request: StoreCalls['startScrub']['request']): Promise<unknown>;
+    listSnapshots(): Promise<{ readonly snapshots: readonly { readonly createdAtMs: number }[] }>;
+  };
   /** From verifying pass to verifying pass; null: none begins by itself, and no sealing pass either. */
   readonly verifyEveryMs: number | null;
   readonly clock: Clock;

@@ -4,7 +4,6 @@ import type { ScrubStatus } from '../../../src/engine/control.ts';
 import { SEAL_EVERY_MS } from '../../../src/store/scrub/due.ts';
 import { LOOK_MS, ScrubSchedule } from '../../../src/store/scrub/schedule.ts';
 import { scrubMessage, scrubModeOf } from '../../../src/store/wire/scrub-messages.ts';
-import type { SnapshotMessage } from '../../../src/store/wire/messages.ts';
 import { StoreError } from '../../../src/util/errors.ts';
 import { NEVER_SCRUBBED } from '../../support/fake-engine.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
@@ -36,7 +35,7 @@ class Pool {
           this.status = { ...this.status, running, ...(running === 'verify' && { startedAtMs: this.clock.nowMs() }) };
           return scrubMessage(this.status);
         },
-        listSnapshots: async () => ({ snapshots: this.snapshots.map((createdAtMs) => ({ createdAtMs }) as SnapshotMessage) }),
+        listSnapshots: async () => ({ snapshots: this.snapshots.map((createdAtMs) => ({ createdAtMs })) }),
       },
       verifyEveryMs,
       clock: this.clock,
