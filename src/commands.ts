@@ -253,6 +253,7 @@ const commands = {
     flags: [
       { name: 'rate', value: 'SIZE', help: "how much start has read in a second, if not the store's --scrub-rate" },
       { name: 'wait', switch: true, help: 'after start: print the progress on standard error, until the end of the pass' },
+      { name: 'pool', value: 'DIR', help: 'folder of a pool that no store has open' },
       ...storeFlags,
     ],
   },

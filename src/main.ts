@@ -49,6 +49,10 @@ async function run(config: Config): Promise<void> {
         const { runOfflineCheck } = await import('./operator/offline-check.ts');
         return runOfflineCheck(config, log);
       }
+      if (command === 'scrub' && config.flags.has('pool')) {
+        const { runOfflineScrub } = await import('./operator/offline-scrub.ts');
+        return runOfflineScrub(config, log);
+      }
       const { runOperatorCommand } = await import('./operator/commands.ts');
       return runOperatorCommand(config, createLogger({ role: command, level: 'warn' }));
     }

@@ -1,72 +1,11 @@
-/**
- * `chunkstore check --pool DIR`: checks a pool that no store has open. The pool is recovered like at any start, in this
- * process and without devices; so it must be nobody else's, not even a keeper's that holds a dead store's memory.
- */
-import fs from 'node:fs';
+/** `chunkstore check --pool DIR`: checks a pool that no store has open. */
 import path from 'node:path';
-import { KeeperClient } from '../block/keeper-client.ts';
-import { memoryKey } from '../block/kept-device.ts';
 import type { Config } from '../config.ts';
-import { SharedMemory } from '../linux/memory.ts';
-import { DataThreadClient } from '../store/data-thread/client.ts';
-import { memoryLayout } from '../store/data-thread/memory-layout.ts';
-import { checkHeader } from '../store/pool/header.ts';
-import { closePool, openPool, readPoolIdentity } from '../store/pool/pool.ts';
-import { StoreError } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
 import { printCheck } from './check-report.ts';
-
-const KEEPER_LIMIT_MS = 1_000;
-const PARK_TIMEOUT_MS = 1_000;
+import { withOfflinePool } from './offline-pool.ts';
 
 export async function runOfflineCheck(config: Config, log: Logger): Promise<void> {
   const folder = path.resolve(config.flags.text('pool'));
-  const identity = readPoolIdentity(folder);
-  if (identity === null) throw new StoreError('not-found', `there is no pool in ${folder}`);
-  await refuseKeptMemory(folder, identity.id);
-  const pool = await openPool(folder, { sizeBytes: null, lockWaitMs: 0, check: checkHeader });
-  const layout = memoryLayout();
-  const memory = SharedMemory.create({ name: 'chunkstore-check', sizeBytes: layout.totalBytes });
-  const data = await DataThreadClient.prepare({
-    metadataFolder: pool.metadataFolder,
-    memoryDescriptor: memory.descriptor,
-    memory: layout,
-    parkTimeoutMs: PARK_TIMEOUT_MS,
-    prewrite: false,
-    died: (error) => {
-      throw error;
-    },
-    failed: (reason) => log.error({ reason }, 'the disk failed'),
-    warned: (warning) => log.debug(warning),
-  });
-  await data.open(pool);
-  await data.recover([]);
-  const report = await data.call({ kind: 'check' });
-  await data.stop();
-  // After a failure there may be I/O under way: then the end of this process gives the pool back.
-  closePool(pool);
-  printCheck(config, report);
-}
-
-/** Acknowledged writes of a store that died are in memory that its keeper holds; recovering without it would lose them. */
-async function refuseKeptMemory(folder: string, poolId: string): Promise<void> {
-  const socketPath = path.join(path.dirname(folder), 'run', 'keeper.sock');
-  if (!fs.existsSync(socketPath)) return;
-  let keeper: KeeperClient;
-  try {
-    keeper = await KeeperClient.connect({ socketPath, role: 'operator', pool: poolId, timeoutMs: KEEPER_LIMIT_MS });
-  } catch (error) {
-    if (error instanceof StoreError && error.code === 'unavailable') return;
-    throw error;
-  }
-  try {
-    const held = (await keeper.list()).some(({ key }) => key === memoryKey);
-    if (held)
-      throw new StoreError(
-        'in-use',
-        `a keeper at ${socketPath} still holds what a store of this pool has not written to the disk: start the store, and check it live`,
-      );
-  } finally {
-    await keeper.close();
-  }
+  printCheck(config, await withOfflinePool(folder, log, ({ data }) => data.call({ kind: 'check' })));
 }

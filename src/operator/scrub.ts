@@ -13,7 +13,12 @@ const AWAY_LIMIT_MS = 60_000;
 /** Longer than the count after a start and the search for what snapshots hold take. */
 const STALL_LIMIT_MS = 30 * 60_000;
 
-export async function scrub(config: Config, store: StoreClient): Promise<void> {
+/** A store, or a pool that none has open. */
+export interface ScrubbedPool extends Pick<StoreClient, 'startScrub' | 'stopScrub' | 'getScrub' | 'listDamage'> {
+  getPool(): Promise<{ readonly sizeBytes: number; readonly chunkSizeBytes: number }>;
+}
+
+export async function scrub(config: Config, store: ScrubbedPool): Promise<void> {
   const [deed] = config.positionals;
   const { flags } = config;
   if (deed !== 'start' && (flags.has('rate') || flags.has('wait'))) throw new UsageError('scrub: --rate and --wait go with start');
@@ -23,7 +28,7 @@ export async function scrub(config: Config, store: StoreClient): Promise<void> {
   await report(config, store);
 }
 
-async function start({ flags }: Config, store: StoreClient): Promise<void> {
+async function start({ flags }: Config, store: ScrubbedPool): Promise<void> {
   const bytesPerSecond = flags.optionalSizeBytes('rate');
   const begun = await store.startScrub({ bytesPerSecond });
   if (!flags.has('wait')) return;
@@ -86,7 +91,7 @@ function hasEnded(status: ScrubStatus, begun: ScrubStatus): boolean {
   return status.startedAtMs === 0 || status.completedAtMs !== begun.completedAtMs;
 }
 
-async function report(config: Config, store: StoreClient): Promise<void> {
+async function report(config: Config, store: ScrubbedPool): Promise<void> {
   const [status, pool] = [await store.getScrub(), await store.getPool()];
   const damage = status.damagedChunks === 0 ? { chunks: [], more: false } : await store.listDamage();
   printResult(config, scrubLines({ status, damage, pool }), { ...status, damage });

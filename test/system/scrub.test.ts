@@ -39,13 +39,14 @@ describeIf(canUseFuse(), canUseLoop())('a scrub', () => {
   const before = randomBytes(CHUNKS * CHUNK_BYTES);
   /** Overwrites the first half. */
   const after = randomBytes((CHUNKS / 2) * CHUNK_BYTES);
+  let keeper: BedProcess;
   let store: BedProcess;
   let volumeId = '';
   let snapshotId = '';
 
   beforeAll(async () => {
     bed = new StoreBed({ poolSize: '96MiB' });
-    await bed.startKeeper();
+    keeper = await bed.startKeeper();
     await start();
     write(await bed.makeDevice('data', 16 * MIB), before);
     // Its cut would wait for a node role to sync it.
@@ -162,7 +163,7 @@ describeIf(canUseFuse(), canUseLoop())('a scrub', () => {
       await eventually('only the volume has damage', async () => (await bed.client.getScrub()).damagedChunks === 1, LOOK_LIMIT_MS);
       const places = [{ kind: 'volume', name: 'data', offsetBytes: 20 * CHUNK_BYTES }];
       expect(await bed.client.listDamage()).toMatchObject({ chunks: [{ places }], more: false });
-      write(attach('data'), before);
+      write(attach('data'), chunkOf(before, 20), 20 * CHUNK_BYTES);
       await eventually('no damage is known', async () => (await bed.client.getScrub()).damagedChunks === 0, LOOK_LIMIT_MS);
       expect(bed.run('scrub', 'status')).toMatchObject({
         status: 0,
@@ -175,14 +176,31 @@ describeIf(canUseFuse(), canUseLoop())('a scrub', () => {
     },
     LIMIT_MS,
   );
+
+  test(
+    'runs in a folder that no store has open, too',
+    async () => {
+      detach('data');
+      const inUse = bed.run('scrub', 'status', '--pool', path.join(bed.folder, 'pool'));
+      expect(inUse).toMatchObject({ status: 1, output: '', errors: expect.stringMatching(/^chunkstore: a keeper .* still holds/) });
+      await end();
+      await keeper.kill();
+      // What the volume and its snapshot had in common is sealed still.
+      damage(chunkOf(before, 25));
+      const { status, report } = scrub('start', '--wait', '--pool', path.join(bed.folder, 'pool'));
+      expect({ status, ...report }).toMatchObject({ status: 1, damagedChunks: 1 });
+      expect(report.damage.chunks[0]!.places).toMatchObject([{ id: volumeId, offsetBytes: 25 * CHUNK_BYTES }]);
+    },
+    LIMIT_MS,
+  );
 });
 
 const byKind = (left: { readonly kind: string }, right: { readonly kind: string }): number => (left.kind < right.kind ? -1 : 1);
 const byOffset = (left: Chunk, right: Chunk): number => left.places[0]!.offsetBytes - right.places[0]!.offsetBytes;
 
-function write(devicePath: string, content: Buffer): void {
+function write(devicePath: string, content: Buffer, offset = 0): void {
   const descriptor = fs.openSync(devicePath, 'r+');
-  fs.writeSync(descriptor, content, 0, content.length, 0);
+  fs.writeSync(descriptor, content, 0, content.length, offset);
   fs.fsyncSync(descriptor);
   fs.closeSync(descriptor);
 }
