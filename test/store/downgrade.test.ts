@@ -205,6 +205,7 @@ describe('what a newer program has written', () => {
       overprovisioningRatio: 1000,
       parkTimeoutMs: 1_000,
       prewrite: false,
+      scrubBytesPerSecond: 1 << 25,
       keeperOf,
       log: silentLogger(),
       died: () => {},

@@ -6,6 +6,7 @@ import type { CountsOfDevice, Latency, OperationName } from '../../block/statist
 import type {
   CheckReport,
   ControlRequest,
+  DamageReport,
   EngineStatistics,
   ObjectAnswer,
   ObjectId,
@@ -31,6 +32,10 @@ interface Answers {
   statistics: EngineStatistics;
   check: CheckReport;
   checkpoint: null;
+  'scrub-start': ScrubStatus;
+  'scrub-stop': ScrubStatus;
+  'scrub-status': ScrubStatus;
+  damage: DamageReport;
 }
 export type ControlAnswer<Kind extends ControlRequest['kind']> = Answers[Kind];
 
