@@ -90,7 +90,7 @@ export class Controls {
       case 'check':
         return walk(() => new CheckWalk(state, (report) => done(null, report)), failed);
       case 'scrub-start':
-        if (!(request.bytesPerSecond > 0))
+        if (!(request.bytesPerSecond > 0 && Number.isFinite(request.bytesPerSecond)))
           throw new StoreError('invalid-argument', `a scrub needs a rate above 0 bytes a second, not ${request.bytesPerSecond}`);
         scrubber.start(request.mode, request.bytesPerSecond);
         return done(null, scrubber.status());

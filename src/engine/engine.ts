@@ -165,7 +165,7 @@ export class Engine {
   /** Time-driven work; call at least every 100 ms. */
   tick(): void {
     if (this.#parts === null) return;
-    const { state, requests, checkpointer, merger, prewriter } = this.#parts;
+    const { state, requests, checkpointer, merger, prewriter, scrubber } = this.#parts;
     const elapsedMs = this.#ports.clock.elapsedMs();
     requests.expire(elapsedMs);
     state.slots.advance();
@@ -177,7 +177,7 @@ export class Engine {
     if (slots.wantsDurability && slots.available < slots.counts.slots / 16 && !durability.running) durability.request(() => undefined);
     const { seals } = state;
     const isAged = elapsedMs - this.#checkpointedAtMs >= this.#options.checkpointAgeMs;
-    const aged = isAged && (checkpointer.sequence < state.journal.sequence || seals.dirtyCount > 0);
+    const aged = isAged && (checkpointer.sequence < state.journal.sequence || seals.dirtyCount > 0 || scrubber.running);
     const unseal = seals.openingCount > 0 && slots.available < slots.counts.slots / 16;
     const full = state.ring.usedUnits > state.ring.capacityUnits / 2 || state.log.usedBlocks > state.log.blocks / 2;
     if (!checkpointer.running && (aged || full || unseal || state.pages.dirtyCount > this.#options.checkpointPages)) checkpointer.want();

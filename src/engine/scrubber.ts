@@ -23,6 +23,8 @@ const SLOTS_A_SLICE = 8192;
 const DIRTY_ROWS_LIMIT = 512;
 /** Damaged slots that are remembered one by one. */
 export const DAMAGE_LIMIT = 1000;
+/** Of a pass that was over before its walk began. */
+const NO_WALK: Walker = { step: () => true, over: true };
 /** A pass may catch up on so much time when it was kept waiting. */
 const CATCH_UP_MS = 200;
 
@@ -103,7 +105,7 @@ export class Scrubber {
       pass.allowedAtMs = clock.elapsedMs();
     };
     walk(
-      () => new HeldWalk(state, found),
+      () => (this.#pass === pass ? new HeldWalk(state, found) : NO_WALK),
       () => this.stop(),
     );
   }
@@ -112,6 +114,11 @@ export class Scrubber {
   stop(): void {
     if (this.#pass !== null) this.#options.checkpointer.want();
     this.#pass = null;
+  }
+
+  /** A pass is under way: how far it came is worth a checkpoint now and then. */
+  get running(): boolean {
+    return this.#pass !== null;
   }
 
   status(): ScrubStatus {
@@ -174,8 +181,10 @@ export class Scrubber {
         continue;
       }
       const isHeld = ((pass.held![word]! >>> (slot & 31)) & 1) === 1;
-      const isWanted = seals.isStored(slot) ? pass.mode === 'verify' : (isHeld || seals.has(slot)) && !seals.isOpening(slot);
-      if (isWanted && counts.get(slot) > 0) {
+      if (seals.isStored(slot) ? pass.mode !== 'verify' : !(isHeld || seals.has(slot)) || seals.isOpening(slot)) continue;
+      // A new checksum, where the one that told of the damage was lost, would call it sound.
+      if (!seals.isStored(slot) && seals.damaged.get(slot) === 'changed') continue;
+      if (counts.get(slot) > 0) {
         pass.slot = slot;
         return slot;
       }

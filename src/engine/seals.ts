@@ -144,10 +144,12 @@ export class Seals {
 
   /** A volume alone has the slot, and wants to write it: that can be when the next checkpoint is durable, or now. */
   open(slot: number): void {
-    this.damaged.delete(slot);
-    if (this.#opening.has(slot) || this.#captured.has(slot)) return;
-    if (this.#unstore(slot)) this.#opening.set(slot, false);
-    else this.#clearSealed(slot);
+    const wasDamaged = this.damaged.delete(slot);
+    if (this.isOpening(slot)) return;
+    if (!this.#unstore(slot) && !wasDamaged) return this.#clearSealed(slot);
+    // Damage stands on disk by itself too: who has the slot next would be called damaged after a crash.
+    this.#dirtyGroups.add(groupOf(slot));
+    this.#opening.set(slot, false);
   }
 
   /** Checksums of a group that are not on disk yet; undefined: what the disk has is right. */
