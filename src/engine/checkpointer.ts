@@ -11,6 +11,7 @@ import type { MetadataChange } from './ports.ts';
 import type { EngineState } from './state.ts';
 
 const PAGES_A_SLICE = 16;
+const ROWS_A_SLICE = 16;
 /** Slots that the next start can give to writes before its count is over. */
 const RESERVE_SLOTS = 4096;
 
@@ -74,7 +75,8 @@ export class Checkpointer {
   /** One slice of encoding; true when there is more to do at once. */
   step(): boolean {
     if (!this.#encoding) return false;
-    if (this.#state.pages.encodeSome(PAGES_A_SLICE)) return true;
+    const { seals, pages } = this.#state;
+    if (seals.encodeSome(ROWS_A_SLICE) || pages.encodeSome(PAGES_A_SLICE)) return true;
     this.#encoding = false;
     this.#commit();
     return false;
@@ -106,7 +108,8 @@ export class Checkpointer {
       dropped: pages.droppedNumbers(),
       ...(state.isScrubbed ? { scrub: { ...state.scrub, damaged: [...seals.damaged] } } : {}),
     });
-    changes.push({ table: 'pool', key: 0, value: pool }, ...seals.capture());
+    changes.push({ table: 'pool', key: 0, value: pool });
+    seals.capture();
     pages.capture();
     this.#capture = { sequence, ringPosition: ring.tail, logPosition, life: state.life, changes };
     state.durability.syncData((errno) => {
@@ -118,7 +121,7 @@ export class Checkpointer {
   #commit(): void {
     const capture = this.#capture!;
     const state = this.#state;
-    state.ports.metadata.commit([...capture.changes, ...state.pages.takeCaptured()], (error) => {
+    state.ports.metadata.commit([...capture.changes, ...state.seals.takeCaptured(), ...state.pages.takeCaptured()], (error) => {
       if (error !== null) {
         this.#failed(error);
         return this.abandon();
@@ -127,7 +130,8 @@ export class Checkpointer {
       this.count++;
       this.completedAtMs = state.ports.clock.nowMs();
       state.pages.committed();
-      for (const slot of state.seals.committed()) state.slots.unsealed(slot);
+      state.seals.committed();
+      state.slots.takeSealsOff();
       state.ring.rebase(capture.life);
       // Whoever asks for a checkpoint in here gets the next one: this one counts as running to the end.
       state.durability.checkpointed(capture.sequence, capture.ringPosition, capture.logPosition);

@@ -186,8 +186,12 @@ export class Engine {
   /** One slice of background work, well below a millisecond; true when there is more to do at once. */
   background(): boolean {
     if (this.#parts === null) return false;
-    const { checkpointer, dismantler, merger, prewriter, scrubber } = this.#parts;
+    const { state, requests, checkpointer, dismantler, merger, prewriter, scrubber } = this.#parts;
     let more = checkpointer.step();
+    if (state.slots.takeSealsOff()) {
+      requests.slotsFreed();
+      more = true;
+    }
     if (this.#counter !== null) more = this.#counter.step() || more;
     more = dismantler.step() || more;
     more = this.#walkOn() || more;

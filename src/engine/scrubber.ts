@@ -258,10 +258,8 @@ export class Scrubber {
       // A second time: what the disk returns wrong once, it may have got wrong on the way.
       if (!isRight && look.attempts === 1 && state.broken === null) return this.#read(look);
       if (!isRight) this.#noteDamage(slot, isRead ? 'changed' : 'unreadable');
-      else if (look.isSeal) {
-        row[index] = checksum;
-        seals.finish(slot, row);
-      } else seals.damaged.delete(slot);
+      else if (look.isSeal) seals.finish(slot, row, checksum);
+      else seals.damaged.delete(slot);
       if (pass.mode === 'verify' && this.#pass === pass) {
         if (look.isSeal) scrub.sealed++;
         else scrub.verified++;

@@ -11,6 +11,7 @@
  */
 import { crc32 } from 'node:zlib';
 import { assert } from '../util/assert.ts';
+import { NumberQueue } from './number-queue.ts';
 import type { MetadataChange, MetadataRow } from './ports.ts';
 
 /** Slots whose checksums stand in one row, and slots whose seals do. */
@@ -18,6 +19,8 @@ export const SLOTS_A_CHECKSUM_ROW = 1000;
 const SLOTS_A_SEAL_ROW = 8000;
 const SEAL_ROW_BYTES = SLOTS_A_SEAL_ROW / 8;
 const ROW_HEAD_BYTES = 4;
+/** Slots whose seals come off in one slice. */
+const SLOTS_A_SLICE = 2048;
 
 /** What a scrub found: the bytes do not equal the checksum, or the disk does not return them. */
 export type Damage = 'changed' | 'unreadable';
@@ -25,6 +28,10 @@ export type Damage = 'changed' | 'unreadable';
 export class Seals {
   /** A bit a slot: not to be written. */
   readonly #sealed: Uint32Array;
+  /** A bit a slot: its seal is on its way off. */
+  readonly #open: Uint32Array;
+  /** A bit a slot: so it is, and nobody refers to the slot. */
+  readonly #left: Uint32Array;
   /** A bit a slot: its checksum stands in a row, here or on disk. */
   readonly #stored: Uint8Array;
   readonly #slots: number;
@@ -33,9 +40,14 @@ export class Seals {
   /** Rows of checksums that the next checkpoint stores, and those that one under way does. */
   #dirtyRows = new Map<number, Uint32Array>();
   #capturedRows: ReadonlyMap<number, Uint32Array> = new Map();
-  /** Slots whose seal the next checkpoint takes off, and those of the checkpoint under way; true: nobody refers to them. */
-  #opening = new Map<number, boolean>();
-  #captured = new Map<number, boolean>();
+  /** What the checkpoint under way stores and is not encoded yet: who changes it first encodes it before. */
+  #pendingGroups = new Set<number>();
+  readonly #pendingRows = new Set<number>();
+  #encoded: MetadataChange[] = [];
+  /** Slots whose seal the next checkpoint takes off, those of the checkpoint under way, and those of durable ones. */
+  #opening = new NumberQueue();
+  #captured = new NumberQueue();
+  readonly #off: NumberQueue[] = [];
   #leavingCount = 0;
   /** Sealed slots that a scrub found damaged. */
   readonly damaged = new Map<number, Damage>();
@@ -43,6 +55,8 @@ export class Seals {
   constructor(slots: number) {
     this.#slots = slots;
     this.#sealed = new Uint32Array(Math.ceil(slots / 32));
+    this.#open = new Uint32Array(this.#sealed.length);
+    this.#left = new Uint32Array(this.#sealed.length);
     this.#stored = new Uint8Array(Math.ceil(slots / SLOTS_A_SEAL_ROW) * SEAL_ROW_BYTES);
   }
 
@@ -66,14 +80,14 @@ export class Seals {
     }
     for (const [slot, damage] of damaged) {
       if (slot >= this.#slots) continue;
-      this.#setSealed(slot);
+      setBit(this.#sealed, slot);
       this.damaged.set(slot, damage);
     }
   }
 
   /** The slot is not to be written. */
   has(slot: number): boolean {
-    return ((this.#sealed[slot >>> 5]! >>> (slot & 31)) & 1) === 1;
+    return hasBit(this.#sealed, slot);
   }
 
   /** The slot has a checksum. */
@@ -83,7 +97,7 @@ export class Seals {
 
   /** The slot's seal is on its way off. */
   isOpening(slot: number): boolean {
-    return this.#opening.has(slot) || this.#captured.has(slot);
+    return hasBit(this.#open, slot);
   }
 
   /** The bits of `has` of 32 slots. */
@@ -103,7 +117,7 @@ export class Seals {
 
   /** Slots whose seal the next checkpoint takes off. */
   get openingCount(): number {
-    return this.#opening.size;
+    return this.#opening.length;
   }
 
   /** Rows that the next checkpoint has to store. */
@@ -113,18 +127,21 @@ export class Seals {
 
   /** No write chooses the slot from now on. Somebody refers to it. */
   begin(slot: number): void {
-    this.#setSealed(slot);
+    setBit(this.#sealed, slot);
   }
 
-  /** The checksum of a sealed slot is known: `row` holds it, as it holds those of its group. */
-  finish(slot: number, row: Uint32Array): void {
+  /** The checksum of a sealed slot is known: it comes into `row`, which holds those of its group. */
+  finish(slot: number, row: Uint32Array, checksum: number): void {
     assert(this.has(slot) && !this.isOpening(slot), 'a checksum is of a sealed slot');
+    const number = Math.floor(slot / SLOTS_A_CHECKSUM_ROW);
+    if (this.#pendingRows.has(number)) this.#encodeRow(number);
+    row[slot % SLOTS_A_CHECKSUM_ROW] = checksum;
     this.damaged.delete(slot);
-    this.#dirtyRows.set(Math.floor(slot / SLOTS_A_CHECKSUM_ROW), row);
+    this.#dirtyRows.set(number, row);
     if (this.isStored(slot)) return;
+    this.#touchGroup(slot);
     this.#stored[slot >>> 3]! |= 1 << (slot & 7);
     this.#storedCount++;
-    this.#dirtyGroups.add(groupOf(slot));
   }
 
   /** What the disk has as the checksums of a group is damaged: its slots stay sealed, and get new ones. */
@@ -137,7 +154,7 @@ export class Seals {
     if (!this.has(slot)) return false;
     this.open(slot);
     if (!this.has(slot)) return false;
-    (this.#captured.has(slot) ? this.#captured : this.#opening).set(slot, true);
+    setBit(this.#left, slot);
     this.#leavingCount++;
     return true;
   }
@@ -146,10 +163,11 @@ export class Seals {
   open(slot: number): void {
     const wasDamaged = this.damaged.delete(slot);
     if (this.isOpening(slot)) return;
-    if (!this.#unstore(slot) && !wasDamaged) return this.#clearSealed(slot);
+    if (!this.#unstore(slot) && !wasDamaged) return clearBit(this.#sealed, slot);
     // Damage stands on disk by itself too: who has the slot next would be called damaged after a crash.
-    this.#dirtyGroups.add(groupOf(slot));
-    this.#opening.set(slot, false);
+    this.#touchGroup(slot);
+    setBit(this.#open, slot);
+    this.#opening.push(slot);
   }
 
   /** Checksums of a group that are not on disk yet; undefined: what the disk has is right. */
@@ -157,58 +175,109 @@ export class Seals {
     return this.#dirtyRows.get(group) ?? this.#capturedRows.get(group);
   }
 
-  /** What the checkpoint that begins now stores. */
-  capture(): MetadataChange[] {
-    const changes: MetadataChange[] = [];
-    for (const group of this.#dirtyGroups) {
-      const bits = this.#stored.subarray(group * SEAL_ROW_BYTES, (group + 1) * SEAL_ROW_BYTES);
-      changes.push({ table: 'seals', key: group, value: bits.some((byte) => byte !== 0) ? closeRow(bits) : null });
-    }
-    for (const [group, values] of this.#dirtyRows) changes.push({ table: 'checksums', key: group, value: encodeChecksumRow(values) });
+  /** A checkpoint begins: it stores what there is now. */
+  capture(): void {
+    assert(this.#captured.length === 0 && this.#encoded.length === 0, 'one checkpoint at a time');
+    this.#pendingGroups = new Set(this.#dirtyGroups);
     this.#dirtyGroups.clear();
     this.#capturedRows = this.#dirtyRows;
+    for (const number of this.#capturedRows.keys()) this.#pendingRows.add(number);
     this.#dirtyRows = new Map();
-    assert(this.#captured.size === 0, 'one checkpoint at a time');
     this.#captured = this.#opening;
-    this.#opening = new Map();
+    this.#opening = new NumberQueue();
+  }
+
+  /** Encodes some of what was captured; true while more is left. */
+  encodeSome(limit: number): boolean {
+    let left = limit;
+    for (const group of this.#pendingGroups) {
+      if (left-- === 0) return true;
+      this.#encodeGroup(group);
+    }
+    for (const number of this.#pendingRows) {
+      if (left-- === 0) return true;
+      this.#encodeRow(number);
+    }
+    return false;
+  }
+
+  /** The changes of the captured checkpoint; call when encodeSome has returned false. */
+  takeCaptured(): MetadataChange[] {
+    const changes = this.#encoded;
+    this.#encoded = [];
     return changes;
   }
 
-  /** The checkpoint is durable. Returns the slots that are free by that. */
-  committed(): readonly number[] {
+  /** The checkpoint is durable. */
+  committed(): void {
+    if (this.#captured.length > 0) this.#off.push(this.#captured);
+    this.#captured = new NumberQueue();
+    this.#capturedRows = new Map();
+  }
+
+  /** Takes some of the seals off that durable checkpoints do not store any more. Returns the slots that are free by that;
+   * null when nothing is left to do. */
+  takeOff(): readonly number[] | null {
+    const queue = this.#off[0];
+    if (queue === undefined) return null;
     const free: number[] = [];
-    for (const [slot, isFree] of this.#captured) {
-      this.#clearSealed(slot);
-      if (isFree) free.push(slot);
+    for (let count = 0; count < SLOTS_A_SLICE && queue.length > 0; count++) {
+      const slot = queue.shift();
+      clearBit(this.#sealed, slot);
+      clearBit(this.#open, slot);
+      if (!hasBit(this.#left, slot)) continue;
+      clearBit(this.#left, slot);
+      free.push(slot);
     }
     this.#leavingCount -= free.length;
-    this.#captured = new Map();
-    this.#capturedRows = new Map();
+    if (queue.length === 0) this.#off.shift();
     return free;
   }
 
   #load(slot: number): void {
     if (slot >= this.#slots) return;
-    this.#setSealed(slot);
+    setBit(this.#sealed, slot);
     this.#storedCount++;
   }
 
   /** False when the slot had no checksum. */
   #unstore(slot: number): boolean {
     if (!this.isStored(slot)) return false;
+    this.#touchGroup(slot);
     this.#stored[slot >>> 3]! &= ~(1 << (slot & 7));
     this.#storedCount--;
-    this.#dirtyGroups.add(groupOf(slot));
     return true;
   }
 
-  #setSealed(slot: number): void {
-    this.#sealed[slot >>> 5]! |= 1 << (slot & 31);
+  /** The group of the slot is about to change. */
+  #touchGroup(slot: number): void {
+    const group = Math.floor(slot / SLOTS_A_SEAL_ROW);
+    if (this.#pendingGroups.has(group)) this.#encodeGroup(group);
+    this.#dirtyGroups.add(group);
   }
 
-  #clearSealed(slot: number): void {
-    this.#sealed[slot >>> 5]! &= ~(1 << (slot & 31));
+  #encodeGroup(group: number): void {
+    this.#pendingGroups.delete(group);
+    const bits = this.#stored.subarray(group * SEAL_ROW_BYTES, (group + 1) * SEAL_ROW_BYTES);
+    this.#encoded.push({ table: 'seals', key: group, value: bits.some((byte) => byte !== 0) ? closeRow(bits) : null });
   }
+
+  #encodeRow(number: number): void {
+    this.#pendingRows.delete(number);
+    this.#encoded.push({ table: 'checksums', key: number, value: encodeChecksumRow(this.#capturedRows.get(number)!) });
+  }
+}
+
+function hasBit(bits: Uint32Array, slot: number): boolean {
+  return ((bits[slot >>> 5]! >>> (slot & 31)) & 1) === 1;
+}
+
+function setBit(bits: Uint32Array, slot: number): void {
+  bits[slot >>> 5]! |= 1 << (slot & 31);
+}
+
+function clearBit(bits: Uint32Array, slot: number): void {
+  bits[slot >>> 5]! &= ~(1 << (slot & 31));
 }
 
 /** The checksum of what a slot holds: CRC-32 over the whole chunk, granules that nobody refers to included. */
@@ -229,10 +298,6 @@ function encodeChecksumRow(values: Uint32Array): Uint8Array {
   const view = new DataView(bytes.buffer);
   for (let index = 0; index < values.length; index++) view.setUint32(index * 4, values[index]!, true);
   return closeRow(bytes);
-}
-
-function groupOf(slot: number): number {
-  return Math.floor(slot / SLOTS_A_SEAL_ROW);
 }
 
 /** The checksum of a row, then the row. */

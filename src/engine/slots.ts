@@ -255,9 +255,11 @@ export class Slots {
     }
   }
 
-  /** A checkpoint without the seals of these slots is durable: they are free now. */
-  unsealed(slot: number): void {
-    this.#setFree(slot);
+  /** Slots whose seals are off the disk are free now, or to be written: one slice. True when there was something to do. */
+  takeSealsOff(): boolean {
+    const free = this.seals.takeOff();
+    for (const slot of free ?? []) this.#setFree(slot);
+    return free !== null;
   }
 
   /** A slot that the count found free has a seal: it is free when that is off. */
