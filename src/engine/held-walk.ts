@@ -99,6 +99,12 @@ class PlaceWalk extends FrozenWalk {
   }
 }
 
+/** Does this object have this slot at this chunk? */
+interface Lookup extends SlotPlace {
+  readonly slot: number;
+  readonly number: number;
+}
+
 /** Which objects damaged slots are part of, and where. */
 export class DamageWalk implements Walker {
   readonly #state: EngineState;
@@ -107,7 +113,8 @@ export class DamageWalk implements Walker {
   /** Null when nothing is damaged, as nearly always. */
   readonly #places: PlaceWalk | null;
   readonly #entry = new Entry();
-  #lookups: { readonly slot: number; readonly chunk: number; readonly number: number }[] | null = null;
+  #lookups: Iterator<Lookup> | null = null;
+  #lookup: Lookup | null = null;
   readonly #hits = new Map<number, DamagedPlace[]>();
   #more = false;
   #isLoading = false;
@@ -126,28 +133,44 @@ export class DamageWalk implements Walker {
     const places = this.#places;
     if (places !== null && !places.over) return places.step() || places.over;
     this.#lookups ??= this.#lookupsOf();
-    for (let count = 0; count < LOOKUPS_A_SLICE && this.#lookups.length > 0; count++)
-      if (!this.#lookUp(this.#lookups.at(-1)!)) return false;
-    if (this.#lookups.length > 0) return true;
+    for (let count = 0; count < LOOKUPS_A_SLICE; count++) {
+      this.#lookup ??= this.#nextLookup();
+      if (this.#lookup === null) return this.#end();
+      if (!this.#lookUp(this.#lookup)) return false;
+      this.#lookup = null;
+    }
+    return true;
+  }
+
+  #end(): false {
     this.over = true;
-    // What nobody has any more is about to be free.
-    const chunks = [...this.#damaged].map(([slot, damage]) => this.#chunkOf(slot, damage)).filter(({ places }) => places.length > 0);
-    this.#done({ chunks, more: this.#more });
+    // What nobody has any more is about to be free, or is somebody else's by now.
+    const { damaged } = this.#state.seals;
+    const still = [...this.#damaged].filter(([slot]) => damaged.has(slot) && this.#hits.has(slot));
+    this.#done({ chunks: still.map(([slot, damage]) => this.#chunkOf(slot, damage)), more: this.#more });
     return false;
   }
 
+  #nextLookup(): Lookup | null {
+    const next = this.#lookups!.next();
+    return next.done === true ? null : next.value;
+  }
+
   /** A slot may be part of any object that descends from the same volume, at the same chunk. */
-  #lookupsOf(): { slot: number; chunk: number; number: number }[] {
-    const lookups = [];
-    for (const object of this.#state.objects.all()) {
-      for (const [slot, { chunk, lineage }] of this.#places?.found ?? [])
-        if (object.lineage === lineage) lookups.push({ slot, chunk, number: object.number });
+  *#lookupsOf(): Generator<Lookup, undefined> {
+    const numbersOf = new Map<number, number[]>();
+    for (const { number, lineage } of this.#state.objects.all()) {
+      const numbers = numbersOf.get(lineage);
+      if (numbers === undefined) numbersOf.set(lineage, [number]);
+      else numbers.push(number);
     }
-    return lookups;
+    for (const [slot, place] of this.#places?.found ?? [])
+      for (const number of numbersOf.get(place.lineage) ?? []) yield { slot, ...place, number };
+    return undefined;
   }
 
   /** False when a page has to be brought first. */
-  #lookUp({ slot, chunk, number }: { readonly slot: number; readonly chunk: number; readonly number: number }): boolean {
+  #lookUp({ slot, chunk, number }: Lookup): boolean {
     const { objects, tree, pages, geometry } = this.#state;
     const object = objects.byNumber(number);
     const leaf = object === undefined ? EMPTY : tree.find(object, chunk);
@@ -158,7 +181,6 @@ export class DamageWalk implements Walker {
       });
       return false;
     }
-    this.#lookups!.pop();
     if (leaf === EMPTY || object === undefined) return true;
     leaf.read(indexAt(chunk, 0), this.#entry);
     if (this.#entry.find(slot) < 0) return true;

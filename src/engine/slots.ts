@@ -205,13 +205,13 @@ export class Slots {
   nameReserve(limit: number): number[] {
     if (!this.counted) return this.#reserve.slice(0, limit);
     const named: number[] = [];
-    collect(this.#free, named, limit);
+    collect(this.#free, named, limit, this.seals);
     // Slots in limbo are free in the image too: the records that dropped them are part of it.
     this.#limboSlots.forEach((slot) => {
       if (named.length < limit && !this.seals.has(slot)) named.push(slot);
     });
-    if (this.#uncounted !== null) collect(this.#uncounted.free, named, limit);
-    return named.filter((slot) => !this.seals.has(slot));
+    if (this.#uncounted !== null) collect(this.#uncounted.free, named, limit, this.seals);
+    return named;
   }
 
   /** Until the drop is durable and the operations in flight at it are over, what is left is nobody's alone: a reader of
@@ -291,10 +291,10 @@ export class Slots {
   }
 }
 
-/** Appends the slots of a bitmap, lowest first. */
-function collect(bitmap: Uint32Array, into: number[], limit: number): void {
+/** Appends the slots of a bitmap that are not sealed, lowest first. */
+function collect(bitmap: Uint32Array, into: number[], limit: number, seals: Seals): void {
   for (let word = 0; word < bitmap.length && into.length < limit; word++) {
-    for (let bits = bitmap[word]!; bits !== 0 && into.length < limit; bits &= bits - 1)
+    for (let bits = bitmap[word]! & ~seals.word(word); bits !== 0 && into.length < limit; bits &= bits - 1)
       into.push(word * 32 + 31 - Math.clz32(bits & -bits));
   }
 }

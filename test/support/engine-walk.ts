@@ -169,7 +169,7 @@ export class EngineWalk {
         this.#walk.call({ kind: 'checkpoint' }, [], () => undefined);
         return true;
       case 'scrub':
-        this.#proofs.scrub(action.mode);
+        this.#proofs.scrub(action.mode, action.bytesPerSecond);
         return true;
       case 'space':
         this.#walk.settle();

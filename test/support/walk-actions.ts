@@ -30,7 +30,7 @@ export type ActionBody =
   | { readonly do: 'check' }
   | { readonly do: 'checkpoint' }
   /** A pass over what snapshots hold; null stops the one under way. */
-  | { readonly do: 'scrub'; readonly mode: 'verify' | 'seal' | null }
+  | { readonly do: 'scrub'; readonly mode: 'verify' | 'seal' | null; readonly bytesPerSecond: number }
   | { readonly do: 'space' }
   | { readonly do: 'verify' }
   | { readonly do: 'settle' }

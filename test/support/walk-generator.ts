@@ -114,7 +114,11 @@ function drawBody(random: SeededRandom, view: WalkView, temper: WalkTemper): Act
     case 'checkpoint':
       return { do: 'checkpoint' };
     case 'scrub':
-      return { do: 'scrub', mode: random.pick(['verify', 'verify', 'seal', null] as const) };
+      return {
+        do: 'scrub',
+        mode: random.pick(['verify', 'verify', 'seal', null] as const),
+        bytesPerSecond: random.pick([2 ** 40, 2 ** 40, 50_000]),
+      };
     case 'space':
       return { do: 'space' };
     case 'verify':

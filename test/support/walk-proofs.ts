@@ -129,8 +129,8 @@ export class WalkProofs {
   }
 
   /** Begins or ends a pass, and looks at what passes found so far: the disk of these walks never changes what it has. */
-  scrub(mode: 'verify' | 'seal' | null): void {
-    const request = mode === null ? ({ kind: 'scrub-stop' } as const) : ({ kind: 'scrub-start', mode, bytesPerSecond: 2 ** 40 } as const);
+  scrub(mode: 'verify' | 'seal' | null, bytesPerSecond: number): void {
+    const request = mode === null ? ({ kind: 'scrub-stop' } as const) : ({ kind: 'scrub-start', mode, bytesPerSecond } as const);
     if (this.#walk.callNow(request) === null) return;
     this.#damage({ mayBeUnreadable: true });
   }
@@ -138,7 +138,7 @@ export class WalkProofs {
   /** Three passes: one ends what was begun, one gives a checksum to all that snapshots hold, the last compares all of it. */
   scrubAll(): void {
     for (let pass = 0; pass < 3; pass += 1) {
-      this.scrub('verify');
+      this.scrub('verify', 2 ** 40);
       this.#walk.settle();
     }
     this.#damage({ mayBeUnreadable: this.#walk.mayFail });
