@@ -95,7 +95,7 @@ export class FilePool {
       },
     );
     closeNow(environment);
-    fs.writeFileSync(path.join(folder, 'pool.json'), encodePoolIdentity(shape));
+    fs.writeFileSync(path.join(folder, 'pool.json'), encodePoolIdentity({ ...shape, version: 1 }));
   }
 
   /** As a store does it, but for the locks. @throws StoreError */
@@ -233,12 +233,20 @@ function metadataStore(environment: MetadataEnvironment, later: (done: () => voi
   };
   return {
     load: (done) => {
-      const [error, loaded] = attempt(() => ({ pool: environment.read('pool', 0), objects: environment.readAll('objects') }));
-      later(() => (error === null ? done(null, loaded.pool, loaded.objects) : done(error, null, [])));
+      const [error, image] = attempt(() => ({
+        pool: environment.read('pool', 0),
+        objects: environment.readAll('objects'),
+        seals: environment.readAll('seals'),
+      }));
+      later(() => done(error, image));
     },
     readPage: (key, done) => {
       const [error, page] = attempt(() => environment.read('pages', key));
       later(() => (error === null ? done(null, page) : done(error, null)));
+    },
+    readChecksums: (key, done) => {
+      const [error, row] = attempt(() => environment.read('checksums', key));
+      later(() => (error === null ? done(null, row) : done(error, null)));
     },
     commit: (changes, done) => {
       const [error] = attempt(() => environment.commit(changes));
