@@ -75,8 +75,8 @@ export class Checkpointer {
   /** One slice of encoding; true when there is more to do at once. */
   step(): boolean {
     if (!this.#encoding) return false;
-    const { seals, pages } = this.#state;
-    if (seals.encodeSome(ROWS_A_SLICE) || pages.encodeSome(PAGES_A_SLICE)) return true;
+    const { seals, erasures, pages } = this.#state;
+    if (seals.encodeSome(ROWS_A_SLICE) || erasures.encodeSome(ROWS_A_SLICE) || pages.encodeSome(PAGES_A_SLICE)) return true;
     this.#encoding = false;
     this.#commit();
     return false;
@@ -85,9 +85,10 @@ export class Checkpointer {
   #begin(): void {
     const state = this.#state;
     if (state.broken !== null) return;
-    const { journal, ring, log, objects, pages, slots, seals, geometry } = state;
+    const { journal, ring, log, objects, pages, slots, seals, erasures, geometry } = state;
     const changes: MetadataChange[] = objects.takeDeleted().map((number) => ({ table: 'objects', key: number, value: null }));
     for (const object of objects.all()) {
+      state.needsVersion2 ||= object.erases;
       if (!object.dirty) continue;
       object.dirty = false;
       changes.push({ table: 'objects', key: object.number, value: encodeRow(object.row()) });
@@ -95,7 +96,7 @@ export class Checkpointer {
     const { sequence, checksum } = journal.last;
     const logPosition = log.position;
     const pool = encodeRow({
-      version: state.isScrubbed ? CHECKPOINT_VERSION : FIRST_CHECKPOINT_VERSION,
+      version: state.needsVersion2 ? CHECKPOINT_VERSION : FIRST_CHECKPOINT_VERSION,
       poolId: state.poolId,
       chunkSizeBytes: geometry.chunkSizeBytes,
       sequence,
@@ -106,10 +107,11 @@ export class Checkpointer {
       reserve: slots.nameReserve(RESERVE_SLOTS),
       prewrittenSlots: state.prewrittenSlots,
       dropped: pages.droppedNumbers(),
-      ...(state.isScrubbed ? { scrub: { ...state.scrub, damaged: [...seals.damaged] } } : {}),
+      ...(state.needsVersion2 ? { scrub: { ...state.scrub, damaged: [...seals.damaged] } } : {}),
     });
     changes.push({ table: 'pool', key: 0, value: pool });
     seals.capture();
+    erasures.capture();
     pages.capture();
     this.#capture = { sequence, ringPosition: ring.tail, logPosition, life: state.life, changes };
     state.durability.syncData((errno) => {
@@ -121,31 +123,35 @@ export class Checkpointer {
   #commit(): void {
     const capture = this.#capture!;
     const state = this.#state;
-    state.ports.metadata.commit([...capture.changes, ...state.seals.takeCaptured(), ...state.pages.takeCaptured()], (error) => {
-      if (error !== null) {
-        this.#failed(error);
-        return this.abandon();
-      }
-      this.#sequence = capture.sequence;
-      this.count++;
-      this.completedAtMs = state.ports.clock.nowMs();
-      state.pages.committed();
-      state.seals.committed();
-      state.slots.takeSealsOff();
-      state.ring.rebase(capture.life);
-      // Whoever asks for a checkpoint in here gets the next one: this one counts as running to the end.
-      state.durability.checkpointed(capture.sequence, capture.ringPosition, capture.logPosition);
-      const waiting = this.#waiting;
-      this.#capture = null;
-      this.#waiting = this.#next;
-      this.#next = [];
-      if (this.#wanted) {
-        this.#wanted = false;
-        this.#begin();
-      }
-      this.#trimmed();
-      for (const done of waiting) done();
-    });
+    state.ports.metadata.commit(
+      [...capture.changes, ...state.seals.takeCaptured(), ...state.erasures.takeCaptured(), ...state.pages.takeCaptured()],
+      (error) => {
+        if (error !== null) {
+          this.#failed(error);
+          return this.abandon();
+        }
+        this.#sequence = capture.sequence;
+        this.count++;
+        this.completedAtMs = state.ports.clock.nowMs();
+        state.pages.committed();
+        state.seals.committed();
+        state.slots.takeSealsOff();
+        for (const slot of state.erasures.committed()) state.slots.erased(slot);
+        state.ring.rebase(capture.life);
+        // Whoever asks for a checkpoint in here gets the next one: this one counts as running to the end.
+        state.durability.checkpointed(capture.sequence, capture.ringPosition, capture.logPosition);
+        const waiting = this.#waiting;
+        this.#capture = null;
+        this.#waiting = this.#next;
+        this.#next = [];
+        if (this.#wanted) {
+          this.#wanted = false;
+          this.#begin();
+        }
+        this.#trimmed();
+        for (const done of waiting) done();
+      },
+    );
   }
 
   /** The pool has failed: whoever waits is called and finds out. */

@@ -8,6 +8,12 @@ export type ObjectId = string & { readonly __brand?: 'ObjectId' };
 
 export type ObjectKind = 'volume' | 'snapshot';
 
+/**
+ * The one attribute that the engine heeds: with the value `true`, what the object writes is overwritten with zeros when nobody
+ * refers to it any more, before its space is used again. Whoever takes a snapshot or makes a clone hands it on.
+ */
+export const ERASE_ATTRIBUTE = 'erase';
+
 /** A volume or a snapshot as the outside sees it. */
 export interface ObjectInfo {
   readonly id: ObjectId;

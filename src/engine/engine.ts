@@ -19,6 +19,8 @@ import { Counter } from './counter.ts';
 import { DiskCalls, FIRST_CALL_TAG } from './disk-calls.ts';
 import { Dismantler } from './dismantler.ts';
 import { Durability } from './durability.ts';
+import { Eraser } from './eraser.ts';
+import { Erasures } from './erasures.ts';
 import { Geometry } from './geometry.ts';
 import type { Walker } from './frozen-walk.ts';
 import { Journal } from './journal.ts';
@@ -65,6 +67,9 @@ export interface EngineOptions {
   readonly failed: (error: Error) => void;
 }
 
+/** Slots that are free but for a checkpoint: with more of them one is written. */
+const WAITING_SLOTS_LIMIT = 65536;
+
 /** Operations of `submit`; the same numbers as src/block/ports.ts. */
 const READ = 1;
 const WRITE = 2;
@@ -84,6 +89,7 @@ export class Engine {
     readonly merger: Merger;
     readonly prewriter: Prewriter | null;
     readonly scrubber: Scrubber;
+    readonly eraser: Eraser;
   } | null = null;
   readonly #calls = new DiskCalls();
   #counter: Counter | null = null;
@@ -165,20 +171,23 @@ export class Engine {
   /** Time-driven work; call at least every 100 ms. */
   tick(): void {
     if (this.#parts === null) return;
-    const { state, requests, checkpointer, merger, prewriter, scrubber } = this.#parts;
+    const { state, requests, checkpointer, merger, prewriter, scrubber, eraser } = this.#parts;
     const elapsedMs = this.#ports.clock.elapsedMs();
     requests.expire(elapsedMs);
     state.slots.advance();
     state.pages.evict();
     merger.tick();
     prewriter?.tick();
+    eraser.tick();
     requests.slotsFreed({ all: true });
     const { slots, durability } = state;
     if (slots.wantsDurability && slots.available < slots.counts.slots / 16 && !durability.running) durability.request(() => undefined);
-    const { seals } = state;
+    const { seals, erasures } = state;
     const isAged = elapsedMs - this.#checkpointedAtMs >= this.#options.checkpointAgeMs;
-    const aged = isAged && (checkpointer.sequence < state.journal.sequence || seals.dirtyCount > 0 || scrubber.running);
-    const unseal = seals.openingCount > 0 && slots.available < slots.counts.slots / 16;
+    const aged =
+      isAged && (checkpointer.sequence < state.journal.sequence || seals.dirtyCount + erasures.dirtyCount > 0 || scrubber.running);
+    const waiting = seals.openingCount + erasures.writtenCount;
+    const unseal = waiting > WAITING_SLOTS_LIMIT || (waiting > 0 && slots.available < slots.counts.slots / 16);
     const full = state.ring.usedUnits > state.ring.capacityUnits / 2 || state.log.usedBlocks > state.log.blocks / 2;
     if (!checkpointer.running && (aged || full || unseal || state.pages.dirtyCount > this.#options.checkpointPages)) checkpointer.want();
   }
@@ -186,7 +195,7 @@ export class Engine {
   /** One slice of background work, well below a millisecond; true when there is more to do at once. */
   background(): boolean {
     if (this.#parts === null) return false;
-    const { state, requests, checkpointer, dismantler, merger, prewriter, scrubber } = this.#parts;
+    const { state, requests, checkpointer, dismantler, merger, prewriter, scrubber, eraser } = this.#parts;
     let more = checkpointer.step();
     if (state.slots.takeSealsOff()) {
       requests.slotsFreed();
@@ -197,6 +206,7 @@ export class Engine {
     more = this.#walkOn() || more;
     more = merger.step() || more;
     more = scrubber.step() || more;
+    eraser.step();
     if (!more) prewriter?.step();
     return more;
   }
@@ -238,6 +248,7 @@ export class Engine {
           const state = this.#assemble(row, ring, log, recovered);
           const roots: number[] = [];
           state.seals.load(image.seals, row.scrub?.damaged ?? []);
+          state.erasures.load(image.erasures);
           for (const { value } of image.objects) {
             const object = new StoredObject(decodeObjectRow(value));
             object.dirty = false;
@@ -298,9 +309,11 @@ export class Engine {
     const named = slotsNamed(ring, row.sequence);
     const count = geometry.slotsOf(ports.data.sizeBytes);
     const seals = new Seals(count);
+    const erasures = new Erasures(count);
     const slots = new Slots({
       slots: count,
       seals,
+      erasures,
       reserve: row.reserve.filter((slot) => !named.has(slot) && slot < count),
       durableSequence,
       stampNow,
@@ -317,6 +330,7 @@ export class Engine {
       pages,
       slots,
       seals,
+      erasures,
       tree,
       ring,
       log,
@@ -325,7 +339,7 @@ export class Engine {
       life: row.life,
       prewrittenSlots: row.prewrittenSlots,
       scrub: progressOf(row.scrub ?? NO_SCRUB),
-      isScrubbed: row.scrub !== undefined,
+      needsVersion2: row.scrub !== undefined,
       broken: null,
     };
   }
@@ -361,13 +375,14 @@ export class Engine {
     });
     const opensOf = (object: StoredObject): number => this.#devices.filter((open) => open === object).length;
     const walk = (make: () => Walker, failed: () => void): void => void this.#walksWaiting.push({ make, failed });
+    const eraser = new Eraser({ state, checkpointer, zeroOffset: memory.zero });
     const scrubber = new Scrubber({ state, buffers, checkpointer, walk });
     const controls = new Controls({ state, requests, merger, checkpointer, scrubber, opensOf, walk });
     this.#checkpointedAtMs = this.#ports.clock.elapsedMs();
     const { prewriteAfterTicks: afterTicks } = this.#options;
     const freed = (): void => requests.slotsFreed();
     const prewriter = afterTicks === null ? null : new Prewriter(state, { zeroOffset: memory.zero, freed, afterTicks });
-    this.#parts = { state, requests, controls, checkpointer, dismantler, merger, prewriter, scrubber };
+    this.#parts = { state, requests, controls, checkpointer, dismantler, merger, prewriter, scrubber, eraser };
     this.#settle(state);
     ready(null);
   }

@@ -231,7 +231,7 @@ export class Merger {
 
   #end(merge: Merge): void {
     const { parts, requests, state } = this.#options;
-    if (parts.fresh[merge.part] === 1) state.slots.giveBack(merge.plan.target);
+    if (parts.fresh[merge.part] === 1) state.slots.giveBack(merge.plan.target, merge.object);
     requests.endInFlight(merge.part, merge.object);
     parts.free(merge.part);
     this.#options.buffers.give(merge.buffer);

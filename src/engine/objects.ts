@@ -5,7 +5,7 @@
  * by a revert: records of writes that began before one are skipped when they are replayed after it.
  */
 import { StoreError } from '../util/errors.ts';
-import type { ObjectId, ObjectInfo, ObjectKind } from './control.ts';
+import { ERASE_ATTRIBUTE, type ObjectId, type ObjectInfo, type ObjectKind } from './control.ts';
 import type { ObjectDescription } from './record.ts';
 
 /** One row of the checkpoint's table `objects`. */
@@ -29,6 +29,8 @@ export class StoredObject {
   /** Page number of the tree's root, 0 for an empty tree, and its level. */
   rootNumber: number;
   rootLevel: number;
+  /** What it leaves is overwritten before it is used again. */
+  readonly erases: boolean;
   deleted = false;
   /** Changed since the last capture. */
   dirty = true;
@@ -44,6 +46,7 @@ export class StoredObject {
     this.kind = row.description.kind;
     this.lineage = row.lineage;
     this.description = row.description;
+    this.erases = row.description.attributes[ERASE_ATTRIBUTE] === 'true';
     this.incarnation = row.incarnation;
     this.sizeBytes = row.description.sizeBytes;
     this.rootNumber = row.rootNumber;

@@ -27,15 +27,16 @@ export interface MetadataChange {
   readonly key: number;
   readonly value: Uint8Array | null;
 }
-export type MetadataTable = 'pool' | 'objects' | 'pages' | 'seals' | 'checksums';
+export type MetadataTable = 'pool' | 'objects' | 'pages' | 'seals' | 'checksums' | 'erasures';
 
 /** What a start needs of the checkpoint. */
 export interface MetadataImage {
   /** The row of `pool`; null in a pool whose creation did not finish. */
   readonly pool: Uint8Array | null;
-  /** The tables `objects` and `seals`, ordered by key. */
+  /** The tables `objects`, `seals` and `erasures`, ordered by key. */
   readonly objects: readonly MetadataRow[];
   readonly seals: readonly MetadataRow[];
+  readonly erasures: readonly MetadataRow[];
 }
 
 export interface MetadataRow {
@@ -49,7 +50,7 @@ export interface MetadataRow {
  */
 export interface MetadataStore {
   /** Makes what can be read durable first (a commit that a kill cut off can be readable and not durable), then reads
-   * the tables `pool`, `objects` and `seals` whole. `image` is null exactly when there is an error. */
+   * the tables `pool`, `objects`, `seals` and `erasures` whole. `image` is null exactly when there is an error. */
   load(done: (error: Error | null, image: MetadataImage | null) => void): void;
   /** One page, or null when there is none of that number. */
   readPage(key: number, done: (error: Error | null, value: Uint8Array | null) => void): void;

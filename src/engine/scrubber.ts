@@ -89,7 +89,7 @@ export class Scrubber {
       scrub.verified = 0;
       scrub.sealed = 0;
     }
-    state.isScrubbed = true;
+    state.needsVersion2 = true;
     const pass: Pass = {
       mode,
       startedAtMs: nowMs,

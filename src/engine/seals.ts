@@ -13,12 +13,10 @@ import { crc32 } from 'node:zlib';
 import { assert } from '../util/assert.ts';
 import { NumberQueue } from './number-queue.ts';
 import type { MetadataChange, MetadataRow } from './ports.ts';
+import { closeRow, openRow, SlotBitmap } from './slot-bitmap.ts';
 
-/** Slots whose checksums stand in one row, and slots whose seals do. */
+/** Slots whose checksums stand in one row. */
 export const SLOTS_A_CHECKSUM_ROW = 1000;
-const SLOTS_A_SEAL_ROW = 8000;
-const SEAL_ROW_BYTES = SLOTS_A_SEAL_ROW / 8;
-const ROW_HEAD_BYTES = 4;
 /** Slots whose seals come off in one slice. */
 const SLOTS_A_SLICE = 2048;
 
@@ -33,15 +31,12 @@ export class Seals {
   /** A bit a slot: so it is, and nobody refers to the slot. */
   readonly #left: Uint32Array;
   /** A bit a slot: its checksum stands in a row, here or on disk. */
-  readonly #stored: Uint8Array;
+  readonly #stored: SlotBitmap;
   readonly #slots: number;
-  #storedCount = 0;
-  readonly #dirtyGroups = new Set<number>();
   /** Rows of checksums that the next checkpoint stores, and those that one under way does. */
   #dirtyRows = new Map<number, Uint32Array>();
   #capturedRows: ReadonlyMap<number, Uint32Array> = new Map();
   /** What the checkpoint under way stores and is not encoded yet: who changes it first encodes it before. */
-  #pendingGroups = new Set<number>();
   readonly #pendingRows = new Set<number>();
   #encoded: MetadataChange[] = [];
   /** Slots whose seal the next checkpoint takes off, those of the checkpoint under way, and those of durable ones. */
@@ -57,7 +52,7 @@ export class Seals {
     this.#sealed = new Uint32Array(Math.ceil(slots / 32));
     this.#open = new Uint32Array(this.#sealed.length);
     this.#left = new Uint32Array(this.#sealed.length);
-    this.#stored = new Uint8Array(Math.ceil(slots / SLOTS_A_SEAL_ROW) * SEAL_ROW_BYTES);
+    this.#stored = new SlotBitmap('seals', slots);
   }
 
   /**
@@ -65,19 +60,8 @@ export class Seals {
    * its slots have no checksum then, and get one by the next pass.
    */
   load(rows: readonly MetadataRow[], damaged: readonly (readonly [number, Damage])[]): void {
-    for (const { key, value } of rows) {
-      const at = key * SEAL_ROW_BYTES;
-      const bits = openRow(value, SEAL_ROW_BYTES);
-      if (bits === null || at >= this.#stored.length) {
-        if (at < this.#stored.length) this.#dirtyGroups.add(key);
-        continue;
-      }
-      this.#stored.set(bits, at);
-      for (let byte = 0; byte < bits.length; byte++) {
-        if (bits[byte] === 0) continue;
-        for (let bit = 0; bit < 8; bit++) if ((bits[byte]! >> bit) & 1) this.#load((at + byte) * 8 + bit);
-      }
-    }
+    this.#stored.load(rows);
+    for (let word = 0; word < this.#sealed.length; word++) this.#sealed[word] = this.#stored.word(word);
     for (const [slot, damage] of damaged) {
       if (slot >= this.#slots) continue;
       setBit(this.#sealed, slot);
@@ -92,7 +76,7 @@ export class Seals {
 
   /** The slot has a checksum. */
   isStored(slot: number): boolean {
-    return ((this.#stored[slot >>> 3]! >>> (slot & 7)) & 1) === 1;
+    return this.#stored.has(slot);
   }
 
   /** The slot's seal is on its way off. */
@@ -107,7 +91,7 @@ export class Seals {
 
   /** Slots that have a checksum. */
   get storedCount(): number {
-    return this.#storedCount;
+    return this.#stored.count;
   }
 
   /** Slots that nobody refers to and that become free with the next checkpoints. */
@@ -122,7 +106,7 @@ export class Seals {
 
   /** Rows that the next checkpoint has to store. */
   get dirtyCount(): number {
-    return this.#dirtyRows.size + this.#dirtyGroups.size;
+    return this.#dirtyRows.size + this.#stored.dirtyCount;
   }
 
   /** No write chooses the slot from now on. Somebody refers to it. */
@@ -138,15 +122,13 @@ export class Seals {
     row[slot % SLOTS_A_CHECKSUM_ROW] = checksum;
     this.damaged.delete(slot);
     this.#dirtyRows.set(number, row);
-    if (this.isStored(slot)) return;
-    this.#touchGroup(slot);
-    this.#stored[slot >>> 3]! |= 1 << (slot & 7);
-    this.#storedCount++;
+    this.#stored.set(slot);
   }
 
   /** What the disk has as the checksums of a group is damaged: its slots stay sealed, and get new ones. */
   forgetChecksums(row: number): void {
-    for (let slot = row * SLOTS_A_CHECKSUM_ROW; slot < (row + 1) * SLOTS_A_CHECKSUM_ROW && slot < this.#slots; slot++) this.#unstore(slot);
+    for (let slot = row * SLOTS_A_CHECKSUM_ROW; slot < (row + 1) * SLOTS_A_CHECKSUM_ROW && slot < this.#slots; slot++)
+      this.#stored.clear(slot);
   }
 
   /** Nobody refers to the slot, for good. True when it has to wait for a checkpoint; else it is free now. */
@@ -163,9 +145,9 @@ export class Seals {
   open(slot: number): void {
     const wasDamaged = this.damaged.delete(slot);
     if (this.isOpening(slot)) return;
-    if (!this.#unstore(slot) && !wasDamaged) return clearBit(this.#sealed, slot);
+    if (!this.#stored.clear(slot) && !wasDamaged) return clearBit(this.#sealed, slot);
     // Damage stands on disk by itself too: who has the slot next would be called damaged after a crash.
-    this.#touchGroup(slot);
+    this.#stored.touch(slot);
     setBit(this.#open, slot);
     this.#opening.push(slot);
   }
@@ -178,8 +160,7 @@ export class Seals {
   /** A checkpoint begins: it stores what there is now. */
   capture(): void {
     assert(this.#captured.length === 0 && this.#encoded.length === 0, 'one checkpoint at a time');
-    this.#pendingGroups = new Set(this.#dirtyGroups);
-    this.#dirtyGroups.clear();
+    this.#stored.capture();
     this.#capturedRows = this.#dirtyRows;
     for (const number of this.#capturedRows.keys()) this.#pendingRows.add(number);
     this.#dirtyRows = new Map();
@@ -189,11 +170,8 @@ export class Seals {
 
   /** Encodes some of what was captured; true while more is left. */
   encodeSome(limit: number): boolean {
-    let left = limit;
-    for (const group of this.#pendingGroups) {
-      if (left-- === 0) return true;
-      this.#encodeGroup(group);
-    }
+    let left = this.#stored.encodeSome(limit);
+    if (left === 0) return true;
     for (const number of this.#pendingRows) {
       if (left-- === 0) return true;
       this.#encodeRow(number);
@@ -203,7 +181,7 @@ export class Seals {
 
   /** The changes of the captured checkpoint; call when encodeSome has returned false. */
   takeCaptured(): MetadataChange[] {
-    const changes = this.#encoded;
+    const changes = [...this.#stored.takeCaptured(), ...this.#encoded];
     this.#encoded = [];
     return changes;
   }
@@ -232,34 +210,6 @@ export class Seals {
     this.#leavingCount -= free.length;
     if (queue.length === 0) this.#off.shift();
     return free;
-  }
-
-  #load(slot: number): void {
-    if (slot >= this.#slots) return;
-    setBit(this.#sealed, slot);
-    this.#storedCount++;
-  }
-
-  /** False when the slot had no checksum. */
-  #unstore(slot: number): boolean {
-    if (!this.isStored(slot)) return false;
-    this.#touchGroup(slot);
-    this.#stored[slot >>> 3]! &= ~(1 << (slot & 7));
-    this.#storedCount--;
-    return true;
-  }
-
-  /** The group of the slot is about to change. */
-  #touchGroup(slot: number): void {
-    const group = Math.floor(slot / SLOTS_A_SEAL_ROW);
-    if (this.#pendingGroups.has(group)) this.#encodeGroup(group);
-    this.#dirtyGroups.add(group);
-  }
-
-  #encodeGroup(group: number): void {
-    this.#pendingGroups.delete(group);
-    const bits = this.#stored.subarray(group * SEAL_ROW_BYTES, (group + 1) * SEAL_ROW_BYTES);
-    this.#encoded.push({ table: 'seals', key: group, value: bits.some((byte) => byte !== 0) ? closeRow(bits) : null });
   }
 
   #encodeRow(number: number): void {
@@ -298,18 +248,4 @@ function encodeChecksumRow(values: Uint32Array): Uint8Array {
   const view = new DataView(bytes.buffer);
   for (let index = 0; index < values.length; index++) view.setUint32(index * 4, values[index]!, true);
   return closeRow(bytes);
-}
-
-/** The checksum of a row, then the row. */
-function closeRow(bytes: Uint8Array): Uint8Array {
-  const row = new Uint8Array(ROW_HEAD_BYTES + bytes.length);
-  row.set(bytes, ROW_HEAD_BYTES);
-  new DataView(row.buffer).setUint32(0, crc32(bytes), true);
-  return row;
-}
-
-function openRow(row: Uint8Array, lengthBytes: number): Uint8Array | null {
-  if (row.length !== ROW_HEAD_BYTES + lengthBytes) return null;
-  const bytes = row.subarray(ROW_HEAD_BYTES);
-  return new DataView(row.buffer, row.byteOffset).getUint32(0, true) === crc32(bytes) ? bytes : null;
 }

@@ -12,6 +12,7 @@
  * - a sealed slot is not written, and free only when its seal is off the disk (seals.ts).
  */
 import { assert } from '../util/assert.ts';
+import type { Erasures } from './erasures.ts';
 import { HEADER_SLOT } from './geometry.ts';
 import { NumberQueue } from './number-queue.ts';
 import type { Seals } from './seals.ts';
@@ -22,6 +23,7 @@ export interface SlotsOptions {
   /** Free slots that the last checkpoint names and no newer record uses. */
   readonly reserve: readonly number[];
   readonly seals: Seals;
+  readonly erasures: Erasures;
   /** The highest sequence that is durable on disk. */
   readonly durableSequence: () => number;
   /** A stamp for "now" in the order of operations, and the stamp of the oldest one in flight (Infinity when none is). */
@@ -79,7 +81,7 @@ export class Slots {
   }
 
   get inLimbo(): number {
-    return this.#limboSlots.length + (this.#uncounted?.count ?? 0) + this.seals.leavingCount;
+    return this.#limboSlots.length + (this.#uncounted?.count ?? 0) + this.seals.leavingCount + this.#options.erasures.leavingCount;
   }
 
   get held(): number {
@@ -120,14 +122,17 @@ export class Slots {
     return true;
   }
 
-  /** The write into a taken slot was given up; nothing refers to it and its write is over. */
-  giveBack(slot: number): void {
+  /** The write into a taken slot was given up; nothing refers to it and its write is over. `by`: whose write it was. */
+  giveBack(slot: number, by?: { readonly erases: boolean }): void {
     assert(this.#held.delete(slot), 'only a taken slot is given back');
-    if (this.counted) this.#setFree(slot);
+    if (by?.erases === true) this.#options.erasures.mark(slot);
+    if (this.counted) this.#unsealed(slot);
     else this.#reserve.push(slot);
   }
 
-  addReference(slot: number): void {
+  /** @param by the object that begins to use the slot, when it is a new one */
+  addReference(slot: number, by?: { readonly erases: boolean }): void {
+    if (by?.erases === true) this.#options.erasures.mark(slot);
     this.#held.delete(slot);
     this.counts.add(slot, 1);
   }
@@ -205,12 +210,12 @@ export class Slots {
   nameReserve(limit: number): number[] {
     if (!this.counted) return this.#reserve.slice(0, limit);
     const named: number[] = [];
-    collect(this.#free, named, limit, this.seals);
+    collect(this.#free, named, limit, this.#options);
     // Slots in limbo are free in the image too: the records that dropped them are part of it.
     this.#limboSlots.forEach((slot) => {
-      if (named.length < limit && !this.seals.has(slot)) named.push(slot);
+      if (named.length < limit && !this.seals.has(slot) && !this.#options.erasures.has(slot)) named.push(slot);
     });
-    if (this.#uncounted !== null) collect(this.#uncounted.free, named, limit, this.seals);
+    if (this.#uncounted !== null) collect(this.#uncounted.free, named, limit, this.#options);
     return named;
   }
 
@@ -241,8 +246,8 @@ export class Slots {
       this.#freeCount += this.#uncounted.count;
       for (let word = 0; word < this.#free.length; word++) {
         this.#free[word]! |= this.#uncounted.free[word]!;
-        for (let bits = this.#free[word]! & this.seals.word(word); bits !== 0; bits &= bits - 1)
-          this.#holdSealed(word * 32 + 31 - Math.clz32(bits & -bits));
+        for (let bits = this.#free[word]! & (this.seals.word(word) | this.#options.erasures.word(word)); bits !== 0; bits &= bits - 1)
+          this.#holdBack(word * 32 + 31 - Math.clz32(bits & -bits));
       }
       this.#uncounted = null;
     }
@@ -251,20 +256,30 @@ export class Slots {
       this.#limboStamps.shift();
       const slot = this.#limboSlots.shift();
       assert(this.counts.get(slot) === 0, 'a dropped slot stays dropped');
-      if (!this.seals.leave(slot)) this.#setFree(slot);
+      if (!this.seals.leave(slot)) this.#unsealed(slot);
     }
   }
 
   /** Slots whose seals are off the disk are free now, or to be written: one slice. True when there was something to do. */
   takeSealsOff(): boolean {
     const free = this.seals.takeOff();
-    for (const slot of free ?? []) this.#setFree(slot);
+    for (const slot of free ?? []) this.#unsealed(slot);
     return free !== null;
   }
 
-  /** A slot that the count found free has a seal: it is free when that is off. */
-  #holdSealed(slot: number): void {
-    if (!this.seals.leave(slot)) return;
+  /** Nobody refers to the slot, and it was overwritten. */
+  erased(slot: number): void {
+    this.#setFree(slot);
+  }
+
+  /** Nobody refers to the slot, and it has no seal any more. */
+  #unsealed(slot: number): void {
+    if (!this.#options.erasures.leave(slot)) this.#setFree(slot);
+  }
+
+  /** A slot that the count found free has a seal, or is to be erased: it is free after that. */
+  #holdBack(slot: number): void {
+    if (!this.seals.leave(slot) && !this.#options.erasures.leave(slot)) return;
     this.#free[slot >>> 5]! &= ~(1 << (slot & 31));
     this.#freeCount--;
   }
@@ -291,10 +306,15 @@ export class Slots {
   }
 }
 
-/** Appends the slots of a bitmap that are not sealed, lowest first. */
-function collect(bitmap: Uint32Array, into: number[], limit: number, seals: Seals): void {
+/** Appends the slots of a bitmap that are neither sealed nor to be erased, lowest first. */
+function collect(
+  bitmap: Uint32Array,
+  into: number[],
+  limit: number,
+  { seals, erasures }: { readonly seals: Seals; readonly erasures: Erasures },
+): void {
   for (let word = 0; word < bitmap.length && into.length < limit; word++) {
-    for (let bits = bitmap[word]! & ~seals.word(word); bits !== 0 && into.length < limit; bits &= bits - 1)
+    for (let bits = bitmap[word]! & ~seals.word(word) & ~erasures.word(word); bits !== 0 && into.length < limit; bits &= bits - 1)
       into.push(word * 32 + 31 - Math.clz32(bits & -bits));
   }
 }

@@ -6,6 +6,7 @@ import type { Geometry } from './geometry.ts';
 import type { Journal } from './journal.ts';
 import type { Objects } from './objects.ts';
 import type { PageTable } from './page-table.ts';
+import type { Erasures } from './erasures.ts';
 import type { Flights } from './part-lists.ts';
 import type { EnginePorts } from './ports.ts';
 import type { RecordLog } from './record-log.ts';
@@ -24,6 +25,7 @@ export interface EngineState {
   readonly pages: PageTable;
   readonly slots: Slots;
   readonly seals: Seals;
+  readonly erasures: Erasures;
   readonly tree: Tree;
   readonly ring: RecordRing;
   readonly log: RecordLog;
@@ -34,8 +36,8 @@ export interface EngineState {
   /** Slots below this number were written at least once since the pool was made. */
   prewrittenSlots: number;
   readonly scrub: ScrubProgress;
-  /** Something was scrubbed, ever: the checkpoint has version 2. */
-  isScrubbed: boolean;
+  /** Something was scrubbed, or is to be erased, ever: the checkpoint has version 2. */
+  needsVersion2: boolean;
   /** Set when a sync or the metadata failed: nothing may be called durable any more. */
   broken: Error | null;
 }

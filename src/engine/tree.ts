@@ -85,7 +85,7 @@ export class Tree {
     leaf.read(index, before);
     // References first, drops after: a slot that stays is never without one.
     for (let layer = 0; layer < entry.count; layer++)
-      if (before.find(entry.slots[layer]!) < 0) this.#slots.addReference(entry.slots[layer]!);
+      if (before.find(entry.slots[layer]!) < 0) this.#slots.addReference(entry.slots[layer]!, object);
     for (let layer = 0; layer < before.count; layer++)
       if (entry.find(before.slots[layer]!) < 0) this.#slots.dropReference(before.slots[layer]!, sequence);
     leaf.write(index, entry);

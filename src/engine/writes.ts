@@ -110,7 +110,7 @@ export class Writes {
     // A write that failed may have changed the disk all the same: what is read now must stay so through a power loss.
     state.durability.landed();
     if (result === granulesIn(parts.mask[part]!) * GRANULE_BYTES) return this.#record(part);
-    if (parts.fresh[part]) state.slots.giveBack(parts.slot[part]!);
+    if (parts.fresh[part]) state.slots.giveBack(parts.slot[part]!, parts.object[part]!);
     table.errno[parts.request[part]!] = Errno.io;
     this.#end(part);
   }
@@ -200,7 +200,7 @@ export class Writes {
     const slot = parts.slot[part]!;
     const fresh = parts.fresh[part] === 1;
     if (object.deleted || object.incarnation !== parts.incarnation[part]) {
-      if (fresh) slots.giveBack(slot);
+      if (fresh) slots.giveBack(slot, object);
       return this.#end(part);
     }
     const chunk = parts.chunk[part]!;

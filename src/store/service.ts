@@ -6,7 +6,15 @@
  * says so and describes what is there, and the caller compares.
  */
 import { randomFillSync } from 'node:crypto';
-import type { ObjectAnswer, ObjectId, ObjectInfo, ObjectKind, PoolInfo, Usage } from '../engine/control.ts';
+import {
+  ERASE_ATTRIBUTE,
+  type ObjectAnswer,
+  type ObjectId,
+  type ObjectInfo,
+  type ObjectKind,
+  type PoolInfo,
+  type Usage,
+} from '../engine/control.ts';
 import { isObjectId, newObjectId } from '../engine/object-id.ts';
 import { BusyLocks, Turns } from '../util/busy-locks.ts';
 import { StoreError } from '../util/errors.ts';
@@ -28,6 +36,8 @@ export interface StoreServiceOptions {
   readonly nodes: NodeSessions;
   readonly fence: Fence;
   readonly scrubber: Scrubber;
+  /** Raises the version of the pool's format, which is durable when this returns. */
+  readonly raiseVersion: () => void;
   readonly poolId: ObjectId;
   readonly node: string;
   /** How many times the pool's size all volumes together may be large. */
@@ -82,6 +92,7 @@ export class StoreService {
       }
       const create = async (): Promise<ObjectAnswer> => {
         const id = newId();
+        this.#raiseFor(attributes);
         if (source === null) return this.#engine.call({ kind: 'create', id, name, sizeBytes, attributes });
         return this.#engine.call({ kind: 'clone', id, name, sourceId: source.id, sizeBytes, attributes });
       };
@@ -134,6 +145,7 @@ export class StoreService {
     checkAttributes(request.safetyAttributes);
     if (request.safetyName !== '') checkName(request.safetyName);
     const safety = request.discardPresentState ? null : safetyOf(request);
+    if (safety !== null) this.#raiseFor(safety.attributes);
     const exclusive = [objectLock(id), deviceLock(id), ...(safety === null ? [] : [nameLock('snapshot', safety.name)])];
     return this.#locks.with({ exclusive, shared: [objectLock(snapshotId)] }, async () => {
       const volume = await this.#object(request.id, 'volume');
@@ -166,7 +178,10 @@ export class StoreService {
     return this.#locks.with({ exclusive: [nameLock('snapshot', name)], shared: [objectLock(sourceId)] }, async () => {
       const existing = await this.#engine.call({ kind: 'named', objectKind: 'snapshot', name });
       if (existing === null) await this.#refuseWhenFull();
-      const cut = (): Promise<ObjectAnswer> => this.#engine.call({ kind: 'snapshot', id: newId(), name, sourceId, attributes });
+      const cut = (): Promise<ObjectAnswer> => {
+        this.#raiseFor(attributes);
+        return this.#engine.call({ kind: 'snapshot', id: newId(), name, sourceId, attributes });
+      };
       const answer =
         existing === null
           ? await this.#cut(await this.#find(sourceId, 'volume', request.sourceVolumeId), attributes, cut)
@@ -299,6 +314,11 @@ export class StoreService {
       safety: snapshotMessage(poolId, safety, { attached: attached.has(safety.id) }),
       existed: true,
     };
+  }
+
+  /** An older program would not erase what an object with this attribute leaves: it must not get the pool any more. */
+  #raiseFor(attributes: Attributes): void {
+    if (attributes[ERASE_ATTRIBUTE] === 'true') this.#options.raiseVersion();
   }
 
   /** Repeats the cut of a snapshot that exists: the engine answers with it as soon as it is durable. */

@@ -274,9 +274,10 @@ class OpenStore implements RunningStore {
     if (this.fence.lost)
       log.warn({ pool: pool.id }, 'the pool was declared lost: nothing is made from it or attached until it is taken back');
     const { nodes, fence } = this;
+    const raiseVersion = once(() => raisePoolVersion(pool.folder));
     const scrubber = new Scrubber({
       engine: data,
-      raiseVersion: () => raisePoolVersion(pool.folder),
+      raiseVersion,
       bytesPerSecond: options.scrubBytesPerSecond,
     });
     this.#scrubs = new ScrubWatch({ scrubber, clock: systemClock, log });
@@ -287,6 +288,7 @@ class OpenStore implements RunningStore {
       nodes,
       fence,
       scrubber,
+      raiseVersion,
       poolId: pool.id,
       node,
       overprovisioningRatio,
@@ -458,4 +460,13 @@ function isSameFile(one: number, other: number): boolean {
 export function freezes(volume: ObjectInfo, cutAttributes: Attributes): boolean {
   const choice = cutAttributes['freeze'] ?? volume.attributes['freeze'] ?? 'auto';
   return choice === 'auto' ? volume.attributes['fileSystem'] === 'btrfs' : choice === 'true';
+}
+
+/** Does it until it has succeeded once. */
+function once(action: () => void): () => void {
+  let isDone = false;
+  return () => {
+    if (!isDone) action();
+    isDone = true;
+  };
 }

@@ -112,7 +112,7 @@ describe('parameters', () => {
 
   test('unknown ones are refused with the list of the known', () => {
     expect(() => requireVolumeParameters({ freze: 'true' })).toThrow(
-      'parameters has "freze", which is not known; known are freeze, placement, mkfsOptions',
+      'parameters has "freze", which is not known; known are freeze, placement, mkfsOptions, erase',
     );
     expect(() => requireVolumeParameters({ toString: 'x' })).toThrow(/not known/);
     expect(() => requireSnapshotParameters({ placement: 'any' })).toThrow(/known are freeze$/);
@@ -128,6 +128,12 @@ describe('parameters', () => {
       claim: null,
     });
     expect(requireSnapshotParameters({ freeze: 'auto' })).toEqual({ freeze: 'auto' });
+  });
+
+  test('what a volume leaves is erased when its class says so', () => {
+    expect(requireVolumeParameters({ erase: 'true' }).attributes).toEqual({ erase: 'true' });
+    expect(requireVolumeParameters({ erase: 'false' }).attributes).toEqual({});
+    expect(() => requireVolumeParameters({ erase: 'twice' })).toThrow('parameters[erase] is "twice"; possible are true, false');
   });
 
   test('options of mkfs become arguments', () => {

@@ -58,7 +58,11 @@ describeOnCluster('mistakes', {}, ({ inSpace, kube, settings }) => {
       }
 
       await Promise.all([
-        ofClaim(space, 'unknown', /ProvisioningFailed.*has "replicas", which is not known; known are freeze, placement, mkfsOptions/),
+        ofClaim(
+          space,
+          'unknown',
+          /ProvisioningFailed.*has "replicas", which is not known; known are freeze, placement, mkfsOptions, erase/,
+        ),
         ofClaim(space, 'misspelt', /ProvisioningFailed.*parameters\[freeze\] is "sometimes"; possible are true, false, auto/),
         ofClaim(space, 'file-system', /ProvisioningFailed.*is "zfs"; supported are ext4, xfs, btrfs/),
         ofClaim(space, 'no-class', /storageclass\.storage\.k8s\.io ".*-none" not found/),

@@ -1,4 +1,5 @@
 import { beforeEach, describe, expect, test } from '@jest/globals';
+import { Erasures } from '../../src/engine/erasures.ts';
 import { Seals } from '../../src/engine/seals.ts';
 import { Slots } from '../../src/engine/slots.ts';
 
@@ -8,7 +9,16 @@ let oldest = Infinity;
 
 function slotsOf(count: number, reserve: number[] = []): Slots {
   const seals = new Seals(count);
-  return new Slots({ slots: count, reserve, seals, durableSequence: () => durable, stampNow: () => stamp, oldestStamp: () => oldest });
+  const erasures = new Erasures(count);
+  return new Slots({
+    slots: count,
+    reserve,
+    seals,
+    erasures,
+    durableSequence: () => durable,
+    stampNow: () => stamp,
+    oldestStamp: () => oldest,
+  });
 }
 
 /** A pool of `count` slots after its count, everything durable, nothing referred to. */
@@ -32,7 +42,15 @@ test('a checkpoint names a reserve beside what is sealed and was found free', ()
     seals.begin(slot);
     seals.finish(slot, new Uint32Array(1000), slot);
   }
-  const slots = new Slots({ slots: 40, reserve: [], seals, durableSequence: () => 0, stampNow: () => 1, oldestStamp: () => Infinity });
+  const slots = new Slots({
+    slots: 40,
+    reserve: [],
+    seals,
+    erasures: new Erasures(64),
+    durableSequence: () => 0,
+    stampNow: () => 1,
+    oldestStamp: () => Infinity,
+  });
   slots.settle();
   slots.finishCount(1);
   expect(slots.nameReserve(4)).toEqual([20, 21, 22, 23]);

@@ -6,6 +6,7 @@ import { Entry } from '../../src/engine/entry.ts';
 import { StoredObject } from '../../src/engine/objects.ts';
 import { isLeaf } from '../../src/engine/page.ts';
 import { PageTable } from '../../src/engine/page-table.ts';
+import { Erasures } from '../../src/engine/erasures.ts';
 import { Seals } from '../../src/engine/seals.ts';
 import { Slots } from '../../src/engine/slots.ts';
 import { EMPTY, indexAt, MISSING, Tree } from '../../src/engine/tree.ts';
@@ -42,7 +43,7 @@ class Forest {
     });
     this.pages.start(1);
     this.pages.finishCount(new Map(), 0);
-    this.slots = new Slots({ ...always, slots: SLOTS, reserve: [], seals: new Seals(SLOTS) });
+    this.slots = new Slots({ ...always, slots: SLOTS, reserve: [], seals: new Seals(SLOTS), erasures: new Erasures(SLOTS) });
     this.slots.settle();
     this.slots.finishCount(0);
     this.slots.advance();

@@ -48,6 +48,7 @@ class Store {
     const service = new StoreService({
       fence: this.fence,
       scrubber: this.scrubber,
+      raiseVersion: () => this.versionRaised(),
       engine: this.engine,
       metadata: { metadataSpace: () => Promise.resolve({ ...ROOM, problem: this.metadataProblem }) },
       attachments: this.attachments,
@@ -116,6 +117,23 @@ describe('volumes and snapshots over the wire', () => {
 
     await store.client.deleteVolume(source.id);
     expect(await store.client.getSnapshot(snapshot.id)).toEqual(snapshot);
+  });
+
+  test('nothing that erases is made before an older program would refuse the pool', async () => {
+    const steps: string[] = [];
+    store.engine.before = async ({ kind }) => void (['create', 'snapshot', 'clone'].includes(kind) && steps.push(kind));
+    let failure: Error | null = new StoreError('no-space', 'the disk is full');
+    store.versionRaised = () => {
+      if (failure !== null) throw failure;
+      steps.push('version');
+    };
+    const wish = { ...volume('secret'), attributes: { erase: 'true' } };
+    await expect(store.client.createVolume(wish)).rejects.toThrow('the disk is full');
+    await created('open');
+    failure = null;
+    const secret = (await store.client.createVolume(wish)).volume;
+    await store.client.createSnapshot({ name: 's', sourceVolumeId: secret.id, attributes: { erase: 'true' } });
+    expect(steps).toEqual(['create', 'version', 'create', 'version', 'snapshot']);
   });
 
   test('a restore smaller than its source is out-of-range', async () => {

@@ -105,6 +105,8 @@ export class EngineWalk {
     if (this.world.frontEnd.outstanding > 0) throw new Violation(`${this.world.frontEnd.outstanding} requests were never answered`);
     const pages = this.world.metadata.rowCount('pages');
     const objects = this.world.metadata.rowCount('objects');
+    const marks = this.world.metadata.rowCount('erasures') + this.world.metadata.rowCount('seals');
+    if (marks > 0) throw new Violation(`everything is deleted, but ${marks} rows of seals and erasures are in the metadata`);
     if (objects > 0 || pages > this.#walk.options.pagesMayLeak)
       throw new Violation(`everything is deleted, but ${pages} pages and ${objects} objects are in the metadata`);
     this.#proofs.check();

@@ -237,6 +237,7 @@ function metadataStore(environment: MetadataEnvironment, later: (done: () => voi
         pool: environment.read('pool', 0),
         objects: environment.readAll('objects'),
         seals: environment.readAll('seals'),
+        erasures: environment.readAll('erasures'),
       }));
       later(() => done(error, image));
     },

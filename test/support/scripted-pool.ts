@@ -111,8 +111,8 @@ export class ScriptedPool {
     return this.#ids.get(name) ?? name;
   }
 
-  create(name: string, granules = 32): Pending {
-    return this.#make(name, (id) => ({ kind: 'create', id, name, sizeBytes: granules * granuleBytes, attributes: {} }));
+  create(name: string, granules = 32, attributes: Readonly<Record<string, string>> = {}): Pending {
+    return this.#make(name, (id) => ({ kind: 'create', id, name, sizeBytes: granules * granuleBytes, attributes }));
   }
 
   snapshot(name: string, from: string): Pending {

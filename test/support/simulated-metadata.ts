@@ -127,7 +127,7 @@ export class SimulatedMetadata {
     if (!this.loadsWithoutSync) this.#makeReadableDurable();
     const all = (table: MetadataTable): MetadataImage['objects'] =>
       [...this.#readable[table]].sort(([left], [right]) => left - right).map(([key, value]) => ({ key, value: new Uint8Array(value) }));
-    call.done(null, { pool: copyOf(this.#readable.pool.get(0)), objects: all('objects'), seals: all('seals') });
+    call.done(null, { pool: copyOf(this.#readable.pool.get(0)), objects: all('objects'), seals: all('seals'), erasures: all('erasures') });
   }
 
   kill(): void {
@@ -241,7 +241,7 @@ function copyOf(value: Uint8Array | undefined): Uint8Array | null {
 }
 
 function emptyTables(): Tables {
-  return { pool: new Map(), objects: new Map(), pages: new Map(), seals: new Map(), checksums: new Map() };
+  return { pool: new Map(), objects: new Map(), pages: new Map(), seals: new Map(), checksums: new Map(), erasures: new Map() };
 }
 
 function copyTables(tables: Tables): Tables {

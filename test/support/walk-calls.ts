@@ -1,5 +1,5 @@
 /** The control calls of a walk: right ones that the model follows, repeated ones, and wrong ones. */
-import type { ControlRequest, ObjectAnswer } from '../../src/engine/control.ts';
+import { ERASE_ATTRIBUTE, type ControlRequest, type ObjectAnswer } from '../../src/engine/control.ts';
 import { Violation } from './violation.ts';
 import { makeId, type Action, type WrongCall } from './walk-actions.ts';
 import type { WalkContext } from './walk-context.ts';
@@ -19,7 +19,7 @@ export class WalkCalls {
       id: makeId(action.on, action.n),
       name: action.on,
       sizeBytes: action.size,
-      attributes: { made: String(action.n) },
+      attributes: attributesOf(action.n),
     });
     return true;
   }
@@ -27,7 +27,7 @@ export class WalkCalls {
   share(action: Action & { readonly do: 'snapshot' | 'clone' }): boolean {
     const source = this.#walk.usable(action.from);
     if (!source || !this.#walk.isFree(action.on) || (action.do === 'snapshot' && source.kind !== 'volume')) return false;
-    const common = { id: makeId(action.on, action.n), name: action.on, sourceId: source.id, attributes: { made: String(action.n) } };
+    const common = { id: makeId(action.on, action.n), name: action.on, sourceId: source.id, attributes: attributesOf(action.n) };
     if (action.do === 'snapshot') this.#walk.callFor([action.on, action.from], { kind: 'snapshot', ...common });
     else
       this.#walk.callFor([action.on, action.from], {
@@ -45,9 +45,7 @@ export class WalkCalls {
     if (action.safety && !this.#walk.isFree(action.safety)) return false;
     if (!this.#walk.detachObject(volume, action.abort === true)) return false;
     if (!this.#walk.world.alive) return true;
-    const safety = action.safety
-      ? { id: makeId(action.safety, action.n), name: action.safety, attributes: { made: String(action.n) } }
-      : null;
+    const safety = action.safety ? { id: makeId(action.safety, action.n), name: action.safety, attributes: attributesOf(action.n) } : null;
     this.#walk.callFor([action.on, action.to, ...(action.safety ? [action.safety] : [])], {
       kind: 'revert',
       id: volume.id,
@@ -156,4 +154,9 @@ export class WalkCalls {
       if (!this.#walk.model.objects.has(request.sourceId) && !this.#walk.model.objects.has(request.id)) this.#walk.unsure.delete(name);
     }
   }
+}
+
+/** Some of the objects erase what they leave. */
+function attributesOf(n: number): Readonly<Record<string, string>> {
+  return { made: String(n), ...(n % 3 === 0 ? { [ERASE_ATTRIBUTE]: 'true' } : {}) };
 }

@@ -27,10 +27,13 @@ const PLACEMENT = {
   initial: 'preferred',
 };
 
+const ERASE = { values: ['true', 'false'], initial: 'false' };
+
 const VOLUME_PARAMETERS: Readonly<Record<string, { readonly values: readonly string[]; readonly initial: string | null } | 'text'>> = {
   freeze: FREEZE,
   placement: PLACEMENT,
   mkfsOptions: 'text',
+  erase: ERASE,
 };
 /** Nothing here goes without saying: even "auto" overrides what the volume's class says. */
 const SNAPSHOT_PARAMETERS: typeof VOLUME_PARAMETERS = { freeze: { ...FREEZE, initial: null } };

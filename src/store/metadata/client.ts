@@ -24,7 +24,12 @@ export class MetadataStoreClient implements MetadataStore {
     const id = this.#expect((reply) => {
       if (reply.error !== null) return done(failure(reply.error), null);
       assert('objects' in reply, 'a load is answered with rows');
-      done(null, { pool: reply.pool, objects: unpackRead(reply.objects), seals: unpackRead(reply.seals) });
+      done(null, {
+        pool: reply.pool,
+        objects: unpackRead(reply.objects),
+        seals: unpackRead(reply.seals),
+        erasures: unpackRead(reply.erasures),
+      });
     });
     this.#send({ kind: 'load', id });
   }

@@ -1,5 +1,5 @@
 /**
- * The LMDB environment of a pool's metadata: five databases with keys of eight bytes, a number big endian, and binary values. Not compressed, no
+ * The LMDB environment of a pool's metadata: six databases with keys of eight bytes, a number big endian, and binary values. Not compressed, no
  * WRITEMAP, and a transaction is durable when it returns.
  *
  * LMDB maps its file and believes it: a damaged one could end the process, so it is looked through before (file-check.ts).
@@ -15,7 +15,7 @@ import { checkMetadataFile } from './file-check.ts';
 
 type Values = Database<Buffer, Buffer>;
 
-const TABLES: readonly MetadataTable[] = ['pool', 'objects', 'pages', 'seals', 'checksums'];
+const TABLES: readonly MetadataTable[] = ['pool', 'objects', 'pages', 'seals', 'checksums', 'erasures'];
 /** Addresses, not memory: how far the environment can grow. */
 const MAP_SIZE_BYTES = 256 * 2 ** 30;
 const KEY_BYTES = 8;
@@ -74,6 +74,7 @@ export class MetadataEnvironment {
       pages: openTable('pages'),
       seals: openTable('seals'),
       checksums: openTable('checksums'),
+      erasures: openTable('erasures'),
     };
     syncFolderBlocking(folder);
   }

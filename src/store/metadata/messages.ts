@@ -29,6 +29,7 @@ export type MetadataReply =
       readonly pool: Uint8Array | null;
       readonly objects: PackedRows;
       readonly seals: PackedRows;
+      readonly erasures: PackedRows;
     }
   | { readonly id: number; readonly error: null; readonly value: Uint8Array | null }
   /** After a commit: null when it could not be told. */

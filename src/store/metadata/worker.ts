@@ -47,8 +47,9 @@ async function serve(request: MetadataRequest): Promise<Answer> {
     environment ??= new MetadataEnvironment(folder);
     const objects = packRows(environment.readAll('objects'));
     const seals = packRows(environment.readAll('seals'));
-    const reply = { id, error: null, pool: environment.read('pool', 0), objects, seals };
-    return { reply, transfer: [objects.bytes.buffer, seals.bytes.buffer] };
+    const erasures = packRows(environment.readAll('erasures'));
+    const reply = { id, error: null, pool: environment.read('pool', 0), objects, seals, erasures };
+    return { reply, transfer: [objects.bytes.buffer, seals.bytes.buffer, erasures.bytes.buffer] };
   }
   if (request.kind === 'close') {
     await environment?.close();

@@ -10,7 +10,7 @@ import type { EngineControl } from '../data-thread/control.ts';
 
 export interface ScrubberOptions {
   readonly engine: EngineControl;
-  /** Raises the version of the pool's format, which is durable when this returns. */
+  /** Raises the version of the pool's format, which is durable when this returns. Called before each pass. */
   readonly raiseVersion: () => void;
   /** Of a pass that is asked for without a rate. */
   readonly bytesPerSecond: number;
@@ -21,7 +21,6 @@ export const LEAST_SCRUB_BYTES_PER_SECOND = 65_536;
 
 export class Scrubber {
   readonly #options: ScrubberOptions;
-  #isRaised = false;
 
   constructor(options: ScrubberOptions) {
     this.#options = options;
@@ -31,8 +30,7 @@ export class Scrubber {
   async start({ mode, bytesPerSecond }: { readonly mode: ScrubMode; readonly bytesPerSecond: number }): Promise<ScrubStatus> {
     checkRate(bytesPerSecond);
     const { engine, raiseVersion } = this.#options;
-    if (!this.#isRaised) raiseVersion();
-    this.#isRaised = true;
+    raiseVersion();
     return engine.call({ kind: 'scrub-start', mode, bytesPerSecond: bytesPerSecond || this.#options.bytesPerSecond });
   }
 

@@ -68,7 +68,7 @@ const page = (fill: number): Uint8Array => new Uint8Array(4072).fill(fill);
 describe('metadata store', () => {
   test('an empty folder loads as nothing', async () => {
     const store = new Fixture();
-    expect(await store.load()).toEqual({ pool: null, objects: [], seals: [] });
+    expect(await store.load()).toEqual({ pool: null, objects: [], seals: [], erasures: [] });
     expect(await store.readPage(7)).toBeNull();
     await store.close();
   });

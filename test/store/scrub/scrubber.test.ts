@@ -17,13 +17,13 @@ function setUp() {
   return { engine, steps, disk, scrubber: new Scrubber({ engine, raiseVersion, bytesPerSecond: RATE }) };
 }
 
-test('the version of the format is raised before the first pass, and once', async () => {
+test('the version of the format is raised before each pass', async () => {
   const { scrubber, steps } = setUp();
   await scrubber.status();
   await scrubber.stop();
   await scrubber.start({ mode: 'verify', bytesPerSecond: 0 });
   await scrubber.start({ mode: 'seal', bytesPerSecond: 0 });
-  expect(steps).toEqual(['scrub-status', 'scrub-stop', 'version', 'scrub-start', 'scrub-start']);
+  expect(steps).toEqual(['scrub-status', 'scrub-stop', 'version', 'scrub-start', 'version', 'scrub-start']);
 });
 
 test('no pass begins while the version cannot be raised, and the next attempt raises it', async () => {

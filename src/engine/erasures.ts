@@ -1,0 +1,111 @@
+/**
+ * Erasing: what a volume with the attribute `erase` wrote is overwritten with zeros before its space is free again, when the
+ * volume and all that shared it let go of it, by whatever way: a deletion, a discard, an overwrite beside a snapshot.
+ *
+ * Invariants:
+ * - a slot is marked from the moment when an object that erases refers to it, in the checkpoint too: recovery marks again what
+ *   the records after it say. So a death at any moment leaves marks, and the next start erases what is marked and unused;
+ * - a marked slot that nobody refers to is free only when it was overwritten, and a checkpoint without its mark is durable
+ *   (a checkpoint syncs the data first).
+ */
+import type { MetadataChange, MetadataRow } from './ports.ts';
+import { NumberQueue } from './number-queue.ts';
+import { SlotBitmap } from './slot-bitmap.ts';
+
+export class Erasures {
+  readonly #marks: SlotBitmap;
+  /** A bit a slot: nobody refers to it, and it is not free yet. */
+  readonly #leaving: Uint32Array;
+  #leavingCount = 0;
+  readonly #queue = new NumberQueue();
+  /** Slots that were overwritten, and those whose mark the checkpoint under way takes off. */
+  #written: number[] = [];
+  #captured: readonly number[] = [];
+
+  constructor(slots: number) {
+    this.#marks = new SlotBitmap('erasures', slots);
+    this.#leaving = new Uint32Array(Math.ceil(slots / 32));
+  }
+
+  load(rows: readonly MetadataRow[]): void {
+    this.#marks.load(rows);
+  }
+
+  /** Slots that nobody refers to and that are not free yet. */
+  get leavingCount(): number {
+    return this.#leavingCount;
+  }
+
+  /** Slots that were overwritten and wait for the next checkpoint. */
+  get writtenCount(): number {
+    return this.#written.length;
+  }
+
+  get dirtyCount(): number {
+    return this.#marks.dirtyCount;
+  }
+
+  has(slot: number): boolean {
+    return this.#marks.has(slot);
+  }
+
+  /** The bits of `has` of 32 slots. */
+  word(index: number): number {
+    return this.#marks.word(index);
+  }
+
+  mark(slot: number): void {
+    this.#marks.set(slot);
+  }
+
+  /** Nobody refers to the slot, for good. True when it has to be erased first; else it is free now. */
+  leave(slot: number): boolean {
+    if (!this.has(slot)) return false;
+    this.#leaving[slot >>> 5]! |= 1 << (slot & 31);
+    this.#leavingCount++;
+    this.#queue.push(slot);
+    return true;
+  }
+
+  /** The next slot to overwrite; null when there is none. */
+  next(): number | null {
+    return this.#queue.length === 0 ? null : this.#queue.shift();
+  }
+
+  /** The slot holds zeros now. */
+  written(slot: number): void {
+    this.#marks.clear(slot);
+    this.#written.push(slot);
+  }
+
+  /** The slot could not be overwritten: it is tried again after the others. */
+  failed(slot: number): void {
+    this.#queue.push(slot);
+  }
+
+  /** A checkpoint begins: it stores what there is now. */
+  capture(): void {
+    this.#captured = this.#written;
+    this.#written = [];
+    this.#marks.capture();
+  }
+
+  /** Encodes some of what was captured; true while more is left. */
+  encodeSome(limit: number): boolean {
+    return this.#marks.encodeSome(limit) === 0;
+  }
+
+  /** The changes of the captured checkpoint; call when encodeSome has returned false. */
+  takeCaptured(): MetadataChange[] {
+    return this.#marks.takeCaptured();
+  }
+
+  /** The checkpoint is durable. Returns the slots that are free by that. */
+  committed(): readonly number[] {
+    const free = this.#captured;
+    this.#captured = [];
+    for (const slot of free) this.#leaving[slot >>> 5]! &= ~(1 << (slot & 31));
+    this.#leavingCount -= free.length;
+    return free;
+  }
+}

@@ -1,0 +1,139 @@
+import { describe, expect, test } from '@jest/globals';
+import { ScriptedPool, type WaitingOperation } from '../support/scripted-pool.ts';
+
+const SLOTS = 12;
+
+/** Volumes whose names begin with `e` erase what they leave. */
+function poolOf(...names: string[]): ScriptedPool {
+  // An odd seed writes no zeros ahead, which would hide what was not erased.
+  const pool = new ScriptedPool({ usableSlots: SLOTS, seed: 21 });
+  for (const name of names) pool.create(name, 32, name.startsWith('e') ? { erase: 'true' } : {});
+  pool.settle();
+  return pool;
+}
+
+/** Some time passes, and a checkpoint. */
+function rest(pool: ScriptedPool): void {
+  for (let count = 0; count < 4; count += 1) {
+    pool.world.tick(100);
+    pool.settle();
+    pool.ask({ kind: 'checkpoint' });
+  }
+}
+
+/** Granules on the disk that hold this byte, also where no power cut could take it away. */
+function traces(pool: ScriptedPool, value: number): number {
+  const { data } = pool.world;
+  let found = 0;
+  for (let at = 0; at < data.sizeBytes; at += 4096) {
+    for (const bytes of [data.peek(at, 4096), data.peekDurable(at, 4096)]) if (bytes.some((byte) => byte === value)) found += 1;
+  }
+  return found;
+}
+
+function allIsFree(pool: ScriptedPool): void {
+  const { freeBytes, sizeBytes } = pool.pool();
+  expect(freeBytes).toBe(sizeBytes);
+  expect(pool.problems()).toEqual([]);
+}
+
+describe('a volume that erases', () => {
+  test('leaves nothing on the disk when it is deleted, and another volume does', () => {
+    const pool = poolOf('e', 'a');
+    pool.write('e', 0, 7, 8);
+    pool.write('a', 0, 9, 8);
+    pool.settle();
+    expect(traces(pool, 7)).toBeGreaterThan(0);
+    pool.delete('e');
+    pool.delete('a');
+    rest(pool);
+    expect(traces(pool, 7)).toBe(0);
+    expect(traces(pool, 9)).toBeGreaterThan(0);
+    allIsFree(pool);
+  });
+
+  test('leaves nothing of what it discarded or wrote anew beside a snapshot', () => {
+    const pool = poolOf('e');
+    pool.write('e', 0, 7, 4);
+    pool.write('e', 4, 6, 4);
+    pool.settle();
+    pool.ask({ kind: 'snapshot', id: 's'.padEnd(26, '2'), name: 's', sourceId: pool.id('e'), attributes: { erase: 'true' } });
+    pool.write('e', 0, 5, 4);
+    pool.zero('e', 4, 4);
+    rest(pool);
+    expect([traces(pool, 7), traces(pool, 6)].every((count) => count > 0)).toBe(true);
+    pool.ask({ kind: 'delete', id: 's'.padEnd(26, '2') });
+    rest(pool);
+    expect([traces(pool, 7), traces(pool, 6)]).toEqual([0, 0]);
+    expect(pool.read('e', 0)).toBe(5);
+    expect(pool.problems()).toEqual([]);
+  });
+
+  test.each(['kill', 'power'] as const)('leaves nothing when a %s comes anywhere between the deletion and the end', (crash) => {
+    for (let steps = 0; steps < 60; steps += 1) {
+      const pool = poolOf('e', 'a');
+      pool.write('e', 0, 7, 8);
+      pool.write('a', 0, 9, 8);
+      pool.settle();
+      pool.ask({ kind: 'checkpoint' });
+      const deletion = pool.delete('e');
+      for (let step = 0; step < steps; step += 1) pool.world.step();
+      const { answered } = deletion;
+      if (crash === 'kill') pool.kill();
+      else pool.world.powerLoss('draw');
+      pool.start();
+      if (!answered && pool.names().includes('e')) continue;
+      rest(pool);
+      expect({ steps, traces: traces(pool, 7) }).toEqual({ steps, traces: 0 });
+      expect(pool.read('a', 0)).toBe(9);
+      pool.delete('a');
+      rest(pool);
+      allIsFree(pool);
+    }
+  });
+
+  test('gives no slot to others that still holds its bytes', () => {
+    const pool = poolOf('e', 'a');
+    pool.write('e', 0, 7, 32);
+    pool.write('a', 0, 9, 16);
+    pool.settle();
+    const isErasing = ({ disk, kind, offsetBytes }: WaitingOperation): boolean => disk === 'data' && kind === 'write' && offsetBytes > 0;
+    pool.hold = isErasing;
+    pool.delete('e');
+    pool.settle();
+    const write = pool.write('a', 16, 1, 4);
+    pool.settle();
+    expect(write.answered).toBe(false);
+    pool.hold = () => false;
+    rest(pool);
+    expect(write).toMatchObject({ answered: true, errno: 0 });
+    expect(traces(pool, 7)).toBe(0);
+  });
+
+  test('tries again what the disk refuses to overwrite, and keeps it from others until then', () => {
+    const pool = poolOf('e');
+    pool.write('e', 0, 7, 4);
+    pool.settle();
+    pool.delete('e');
+    const fault = pool.world.data.inject({ kind: 'write', skip: 0, times: 3, errno: 5 });
+    rest(pool);
+    rest(pool);
+    expect(fault.hits).toBe(3);
+    expect(traces(pool, 7)).toBe(0);
+    allIsFree(pool);
+  });
+
+  test('and is scrubbed is erased once its seals are off', () => {
+    const pool = poolOf('e');
+    pool.write('e', 0, 7, 4);
+    pool.settle();
+    pool.ask({ kind: 'snapshot', id: 's'.padEnd(26, '2'), name: 's', sourceId: pool.id('e'), attributes: { erase: 'true' } });
+    pool.ask({ kind: 'scrub-start', mode: 'verify', bytesPerSecond: 2 ** 40 });
+    rest(pool);
+    pool.ask({ kind: 'delete', id: 's'.padEnd(26, '2') });
+    pool.delete('e');
+    rest(pool);
+    expect(traces(pool, 7)).toBe(0);
+    allIsFree(pool);
+  });
+});
