@@ -171,14 +171,13 @@ export class Engine {
   /** Time-driven work; call at least every 100 ms. */
   tick(): void {
     if (this.#parts === null) return;
-    const { state, requests, checkpointer, merger, prewriter, scrubber, eraser } = this.#parts;
+    const { state, requests, checkpointer, merger, prewriter, scrubber } = this.#parts;
     const elapsedMs = this.#ports.clock.elapsedMs();
     requests.expire(elapsedMs);
     state.slots.advance();
     state.pages.evict();
     merger.tick();
     prewriter?.tick();
-    eraser.tick();
     requests.slotsFreed({ all: true });
     const { slots, durability } = state;
     if (slots.wantsDurability && slots.available < slots.counts.slots / 16 && !durability.running) durability.request(() => undefined);

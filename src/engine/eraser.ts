@@ -3,6 +3,8 @@ import type { Checkpointer } from './checkpointer.ts';
 import type { EngineState } from './state.ts';
 
 const SLOTS_AT_A_TIME = 16;
+/** After a write that failed the disk is left alone for so long. */
+const REST_MS = 5000;
 /** Overwritten slots that may wait for a checkpoint. */
 const WAITING_LIMIT = 65536;
 
@@ -16,22 +18,18 @@ export interface EraserOptions {
 export class Eraser {
   readonly #options: EraserOptions;
   #pending = 0;
-  /** A write failed: the disk is left alone until the next tick. */
-  #rests = false;
+  #restsUntilMs = 0;
 
   constructor(options: EraserOptions) {
     this.#options = options;
-  }
-
-  tick(): void {
-    this.#rests = false;
   }
 
   /** Begins as many writes as may be under way; there is more to do when they are over. */
   step(): void {
     const { state, checkpointer, zeroOffset } = this.#options;
     const { erasures, geometry, calls, ports } = state;
-    while (this.#pending < SLOTS_AT_A_TIME && !this.#rests && state.broken === null) {
+    if (erasures.leavingCount === 0 || this.#restsUntilMs > ports.clock.elapsedMs()) return;
+    while (this.#pending < SLOTS_AT_A_TIME && state.broken === null) {
       if (erasures.writtenCount >= WAITING_LIMIT) return checkpointer.running ? undefined : checkpointer.want();
       const slot = erasures.next();
       if (slot === null) return;
@@ -49,7 +47,7 @@ export class Eraser {
     if (result === state.geometry.chunkSizeBytes) state.erasures.written(slot);
     else {
       state.erasures.failed(slot);
-      this.#rests = true;
+      this.#restsUntilMs = state.ports.clock.elapsedMs() + REST_MS;
     }
   }
 }

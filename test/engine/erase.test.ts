@@ -117,7 +117,11 @@ describe('a volume that erases', () => {
     pool.delete('e');
     const fault = pool.world.data.inject({ kind: 'write', skip: 0, times: 3, errno: 5 });
     rest(pool);
-    rest(pool);
+    expect(traces(pool, 7)).toBeGreaterThan(0);
+    for (let count = 0; count < 3; count += 1) {
+      pool.world.tick(6000);
+      rest(pool);
+    }
     expect(fault.hits).toBe(3);
     expect(traces(pool, 7)).toBe(0);
     allIsFree(pool);
