@@ -195,7 +195,7 @@ export interface DamagedChunk {
   readonly places: readonly DamagedPlace[];
 }
 
-/** Up to 1,000 damaged chunks, and up to 1,000 places of each. */
+/** Up to 1,000 damaged chunks, and up to 10,000 places beside the first of each. */
 export interface DamageReport {
   readonly chunks: readonly DamagedChunk[];
   /** The lists above are not whole. */

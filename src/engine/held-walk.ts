@@ -9,7 +9,8 @@ import type { EngineState } from './state.ts';
 import { EMPTY, indexAt, MISSING } from './tree.ts';
 
 const LOOKUPS_A_SLICE = 64;
-const PLACES_LIMIT = 1000;
+/** Places in one report, beside the first of each chunk: an answer has to fit into a message. */
+const PLACES_LIMIT = 10_000;
 /** As many damaged chunks as the engine remembers one by one: with as many, there may be more. */
 const CHUNKS_LIMIT = 1000;
 
@@ -116,6 +117,7 @@ export class DamageWalk implements Walker {
   #lookups: Iterator<Lookup> | null = null;
   #lookup: Lookup | null = null;
   readonly #hits = new Map<number, DamagedPlace[]>();
+  #furtherPlaces = 0;
   #more = false;
   #isLoading = false;
   over = false;
@@ -187,8 +189,8 @@ export class DamageWalk implements Walker {
     let hits = this.#hits.get(slot);
     if (hits === undefined) this.#hits.set(slot, (hits = []));
     const { id, kind, name } = object.info();
-    if (hits.length < PLACES_LIMIT) hits.push({ id, kind, name, offsetBytes: chunk * geometry.chunkSizeBytes });
-    else this.#more = true;
+    if (hits.length > 0 && ++this.#furtherPlaces > PLACES_LIMIT) this.#more = true;
+    else hits.push({ id, kind, name, offsetBytes: chunk * geometry.chunkSizeBytes });
     return true;
   }
 

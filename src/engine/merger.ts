@@ -119,8 +119,8 @@ export class Merger {
     }
     leaf.read(indexAt(chunk, 0), this.#entry);
     const plan: MergePlan = { target: 0, mask: 0 };
-    const owned = state.tree.ownedLayers(object, chunk, this.#entry);
-    const soonOwned = state.tree.soonOwnedLayers(object, chunk, this.#entry);
+    const owned = this.#sound(state.tree.ownedLayers(object, chunk, this.#entry));
+    const soonOwned = this.#sound(state.tree.soonOwnedLayers(object, chunk, this.#entry));
     if (owned !== soonOwned && planMerge(this.#entry, soonOwned, state.tree.unsealedLayers(this.#entry, soonOwned), plan)) {
       this.#later(object, chunk);
       return this.#chunks.length > 0;
@@ -131,6 +131,15 @@ export class Merger {
     if (plan.target === HEADER_SLOT) return this.#chunks.length > 0;
     this.#begin(object, chunk, plan, fresh);
     return this.#options.buffers.available > 0;
+  }
+
+  /** Those of a set of layers that no scrub found damaged: moved elsewhere, what the disk changed would be taken for sound. */
+  #sound(layers: number): number {
+    const { damaged } = this.#options.state.seals;
+    let sound = layers;
+    if (damaged.size > 0)
+      for (let layer = 0; layer < this.#entry.count; layer++) if (damaged.has(this.#entry.slots[layer]!)) sound &= ~(1 << layer);
+    return sound;
   }
 
   #later(object: StoredObject, chunk: number): void {
@@ -275,7 +284,7 @@ export class Merger {
       if (leaf.layersAt(index) < 2) continue;
       leaf.read(index, this.#entry);
       const { tree } = this.#options.state;
-      const owned = tree.soonOwnedLayers(object, firstChunk + index, this.#entry);
+      const owned = this.#sound(tree.soonOwnedLayers(object, firstChunk + index, this.#entry));
       if (planMerge(this.#entry, owned, tree.unsealedLayers(this.#entry, owned), plan)) this.want(object, firstChunk + index);
     }
   }

@@ -75,6 +75,32 @@ describe('damage', () => {
   });
 });
 
+test('damage stays known when the chunk is written next to it', () => {
+  const pool = poolOf({ usableSlots: 16 }, 'a');
+  pool.write('a', 0, 7, 2);
+  pool.settle();
+  pool.write('a', 2, 8);
+  pool.settle();
+  pool.snapshot('s', 'a');
+  pool.settle();
+  scrub(pool);
+  pool.world.data.flipBit(placeOf(pool, 8));
+  expect(scrub(pool).damagedChunks).toBe(1);
+  pool.delete('s');
+  pool.settle();
+  pool.write('a', 0, 9);
+  for (let count = 0; count < 5; count += 1) {
+    pool.world.tick(100);
+    pool.settle();
+    pool.ask({ kind: 'checkpoint' });
+  }
+  expect(pool.read('a', 2)).toBe(-1);
+  expect(damageOf(pool).flatMap(({ places }) => places.map(({ name }) => name))).toEqual(['a']);
+  pool.write('a', 0, 1, 4);
+  pool.settle();
+  expect(damageOf(pool)).toEqual([]);
+});
+
 describe('a pass', () => {
   test('that nothing else happens beside does not lose its way when the process dies', () => {
     const pool = poolOf({ usableSlots: 16, seed: 2 }, 'a');
