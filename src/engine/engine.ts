@@ -197,7 +197,7 @@ export class Engine {
     const { state, requests, checkpointer, dismantler, merger, prewriter, scrubber, eraser } = this.#parts;
     let more = checkpointer.step();
     if (state.slots.takeSealsOff()) {
-      requests.slotsFreed();
+      requests.slotsFreed({ all: true });
       more = true;
     }
     if (this.#counter !== null) more = this.#counter.step() || more;
@@ -353,7 +353,8 @@ export class Engine {
     const trimmed = (): void => {
       this.#checkpointedAtMs = this.#ports.clock.elapsedMs();
       requests.ringTrimmed();
-      requests.slotsFreed();
+      // Slots that a volume alone has may have lost their seals: those are for the writes that wait for them.
+      requests.slotsFreed({ all: true });
     };
     const checkpointer = new Checkpointer(state, row.sequence, trimmed, (error) => this.#fail(error));
     const requests: Requests = new Requests(state, parts, {

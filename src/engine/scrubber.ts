@@ -151,14 +151,21 @@ export class Scrubber {
     const pass = this.#pass;
     if (pass === null || pass.held === null || this.#isLoading || !this.#isAllowed(pass)) return false;
     if (state.seals.dirtyCount >= DIRTY_ROWS_LIMIT) {
-      if (!this.#options.checkpointer.running) this.#options.checkpointer.want();
+      this.#hurry();
       return false;
     }
     const slot = this.#next(pass);
     if (slot === null) return true;
     if (slot === state.slots.counts.slots) this.#end(pass);
+    else if (state.seals.isOpening(slot)) this.#hurry();
     else this.#begin(pass, slot);
     return false;
+  }
+
+  /** The pass goes on when a checkpoint is durable. */
+  #hurry(): void {
+    const { state, checkpointer } = this.#options;
+    if (!checkpointer.running && state.seals.dirtyCount > 0) checkpointer.want();
   }
 
   #isAllowed(pass: Pass): boolean {
@@ -181,7 +188,8 @@ export class Scrubber {
         continue;
       }
       const isHeld = ((pass.held![word]! >>> (slot & 31)) & 1) === 1;
-      if (seals.isStored(slot) ? pass.mode !== 'verify' : !(isHeld || seals.has(slot)) || seals.isOpening(slot)) continue;
+      // A seal that is on its way off is awaited where a snapshot has the slot again.
+      if (seals.isStored(slot) ? pass.mode !== 'verify' : !isHeld && (!seals.has(slot) || seals.isOpening(slot))) continue;
       // A new checksum, where the one that told of the damage was lost, would call it sound.
       if (!seals.isStored(slot) && seals.damaged.get(slot) === 'changed') continue;
       if (counts.get(slot) > 0) {

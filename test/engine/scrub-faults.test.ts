@@ -130,6 +130,32 @@ describe('a pass', () => {
     expect(call.error?.message).toMatch(/rate/u);
   });
 
+  test('waits for a seal that is on its way off, when a snapshot holds the slot again', () => {
+    const pool = poolOf({ usableSlots: 2 }, 'a');
+    pool.write('a', 0, 1);
+    pool.write('a', 4, 2);
+    pool.settle();
+    pool.snapshot('s', 'a');
+    pool.settle();
+    scrub(pool);
+    pool.ask({ kind: 'checkpoint' });
+    pool.delete('s');
+    pool.settle();
+    pool.write('a', 0, 3);
+    pool.settle();
+    pool.holdMetadata = true;
+    pool.world.tick(100);
+    pool.settle();
+    pool.snapshot('t', 'a');
+    pool.settle();
+    expect(pool.names()).toEqual(['a', 't']);
+    pool.control({ ...SCRUB, mode: 'seal' });
+    pool.settle();
+    pool.holdMetadata = false;
+    pool.settle();
+    expect(status(pool)).toMatchObject({ running: null, protectedBytes: 2 * chunkBytes });
+  });
+
   test('that was stopped before it began leaves no walk behind', () => {
     const pool = poolOf({ usableSlots: 4 }, 'a');
     pool.write('a', 0, 7);
