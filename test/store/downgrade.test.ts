@@ -52,7 +52,8 @@ const cases: readonly Case[] = [
   {
     structure: 'pool.json',
     before: 'finding',
-    words: /pool in .* has version 99 of the format, this program knows versions? .*: a newer program has changed it.*use that program again/,
+    words:
+      /pool in .* has version 99 of the format, this program knows versions? .*: a newer program has changed it.*use that program again/,
     raise: ({ pool }) => {
       const file = path.join(pool, 'pool.json');
       fs.writeFileSync(file, JSON.stringify({ ...(JSON.parse(fs.readFileSync(file, 'utf8')) as object), version: UNKNOWN }));
