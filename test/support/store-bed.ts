@@ -17,11 +17,14 @@ import { createLogger } from '../../src/util/log.ts';
 import { eventually } from './eventually.ts';
 
 const MAIN = path.join(import.meta.dirname, '../../src/main.ts');
+/** The same program as another tree of files: as `make build` compiled it. */
+export const COMPILED_MAIN = path.join(import.meta.dirname, '../../dist/main.js');
 const BUILT_MAIN = path.join(import.meta.dirname, '../../dist/main.js');
 const START_LIMIT_MS = 30_000;
 const COMMAND_LIMIT_MS = 30_000;
 const END_LIMIT_MS = 60_000;
 const DEVICE_LIMIT_MS = 5_000;
+const PAUSE_POLL_MS = 5;
 const AGAIN_LIMIT_MS = 120_000;
 const AGAIN_PAUSE_MS = 50;
 /** Codes of what passes when a store serves, or when whoever looked at a device has closed it. */
@@ -151,6 +154,24 @@ export class Load {
 
   get errors(): string {
     return this.#errors;
+  }
+
+  /** Watches for as long as `use` takes; answers the longest time in which nothing of the device was answered. */
+  async longestPauseMs(use: () => Promise<void>): Promise<number> {
+    let [completed, sinceMs, longestMs] = [this.completed, performance.now(), 0];
+    const look = (): void => {
+      longestMs = Math.max(longestMs, performance.now() - sinceMs);
+      const present = this.completed;
+      if (present !== completed) [completed, sinceMs] = [present, performance.now()];
+    };
+    const timer = setInterval(look, PAUSE_POLL_MS);
+    try {
+      await use();
+      look();
+    } finally {
+      clearInterval(timer);
+    }
+    return Math.round(longestMs);
   }
 
   /** Ends it in order; answers what it had to complain of. */

@@ -6,10 +6,10 @@ import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
-import { canUseFuse, canUseLoop, describeIf, hasPrograms } from '../support/capabilities.ts';
+import { canUseFuse, canUseLoop, describeIf, hasCommand, hasPrograms } from '../support/capabilities.ts';
 import { eventually } from '../support/eventually.ts';
 import { SeededRandom } from '../support/seeded-random.ts';
-import { StoreBed, type BedProcess, type Load } from '../support/store-bed.ts';
+import { COMPILED_MAIN, StoreBed, type BedProcess, type Load } from '../support/store-bed.ts';
 
 const MIB = 2 ** 20;
 const VOLUME_BYTES = 64 * MIB;
@@ -26,6 +26,7 @@ const SUCCEEDED = '"the successor serves';
 const TAKE_BACK_LIMIT_MS = 30_000;
 
 describeIf(
+  hasCommand(),
   canUseFuse(),
   canUseLoop(),
   hasPrograms('fio'),
@@ -57,12 +58,18 @@ describeIf(
   }
 
   test(
-    'ten times under load, and every former holder ends in order',
+    'ten times under load, from one tree of files to another and back, and every former holder ends in order',
     async () => {
       let holder = old;
+      const pausesMs: number[] = [];
       for (let round = 1; round <= 10; round++) {
-        const next = await bed.startStore({ pod: `pod-${round}` });
-        await holder.says(SUCCEEDED);
+        const program = round % 2 === 1 ? { program: COMPILED_MAIN } : {};
+        let next = holder;
+        const pauseMs = await load.longestPauseMs(async () => {
+          next = await bed.startStore({ pod: `pod-${round}`, ...program });
+          await holder.says(SUCCEEDED);
+        });
+        pausesMs.push(pauseMs);
         // It is a standby: alive, and serving nothing.
         expect(holder.hasEnded).toBe(false);
         holder.signal('SIGTERM');
@@ -73,6 +80,7 @@ describeIf(
         await bed.client.deleteSnapshot(snapshot.id);
         holder = next;
       }
+      process.stderr.write(`ten hand-overs: the longest pauses of the device in each, in ms: ${pausesMs.join(' ')}\n`);
       expect(bed.succession).toMatchObject({ holder: 'pod-10', promised: null });
       await expectAllIsWell();
       holder.signal('SIGTERM');
