@@ -5,6 +5,8 @@
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
+import fs from 'node:fs';
+import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { canUseFuse, canUseLoop, describeIf, hasCommand, hasPrograms } from '../support/capabilities.ts';
 import { eventually } from '../support/eventually.ts';
@@ -87,6 +89,23 @@ describeIf(
       expect(await holder.ended()).toBe('status 0');
     },
     LIMIT_MS * 2,
+  );
+
+  test(
+    'a successor that is too old for the pool ends with words, and the holder never hears of it',
+    async () => {
+      // As if the holder were a newer program, which has raised the version.
+      const file = path.join(bed.folder, 'pool/pool.json');
+      const raised = JSON.stringify({ ...(JSON.parse(fs.readFileSync(file, 'utf8')) as object), version: 99 });
+      fs.writeFileSync(file, raised);
+      const next = bed.spawnStore({ pod: 'new' });
+      expect(await next.ended()).toBe('status 1');
+      expect(next.log).toMatch(/has version 99 of the format.*use that program again/);
+      expect(old.said(ASKED)).toBe(0);
+      expect(fs.readFileSync(file, 'utf8')).toBe(raised);
+      await expectAllIsWell();
+    },
+    LIMIT_MS,
   );
 
   test(
