@@ -38,6 +38,8 @@ export interface StoreProcessOptions {
   readonly endpoint?: string;
   /** Set beside this process's own. */
   readonly environment?: Readonly<Record<string, string>>;
+  /** Not the bed's own size of the pool. */
+  readonly poolSize?: string;
 }
 
 export interface BedProcessOptions {
@@ -226,7 +228,14 @@ export class StoreBed {
   /** Starts a store, and does not wait for it. */
   spawnStore(options: StoreProcessOptions): BedProcess {
     const flags = [
-      ...['--pool', path.join(this.folder, 'pool'), '--size', this.#poolSize, '--endpoint', options.endpoint ?? this.endpoint],
+      ...[
+        '--pool',
+        path.join(this.folder, 'pool'),
+        '--size',
+        options.poolSize ?? this.#poolSize,
+        '--endpoint',
+        options.endpoint ?? this.endpoint,
+      ],
       ...['--keeper', this.keeperSocket, '--node', 'n1'],
       ...(options.pod === null ? [] : ['--pod-uid', options.pod]),
       ...(options.flags ?? []),
