@@ -5,17 +5,19 @@
  */
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import fs from 'node:fs';
 import path from 'node:path';
 import { runCommand } from '../../src/util/exec.ts';
 import { canMount, canUseFuse, canUseLoop, describeIf, hasCommand, hasFileSystem, hasPrograms } from '../support/capabilities.ts';
 import { blockCapability, publishNewVolume, unpublishVolume, type Capability } from '../support/csi-volume.ts';
-import { bedOfEachTest } from '../support/driver-bed.ts';
+import { bedOfEachTest, type DriverBed } from '../support/driver-bed.ts';
 import { eventually } from '../support/eventually.ts';
 import { StoreBed } from '../support/store-bed.ts';
 
 const MIB = 2 ** 20;
+const GRANULE_BYTES = 4096;
 const LIMIT_MS = 120_000;
 const programLimit = { timeoutMs: 60_000 };
 /** XFS makes no file system below 300 MiB. */
@@ -38,12 +40,12 @@ describeIf(
   canUseFuse(),
   canUseLoop(),
   canMount(),
-  hasPrograms('dd', 'fio'),
+  hasPrograms('dd', 'fio', 'cmp'),
 )('volumes of a full pool', () => {
   const started = bedOfEachTest({ timeoutMs: LIMIT_MS });
 
   test(
-    'while one volume waits with all that its queue holds, another is read, overwritten and verified, and everything is deleted',
+    'while one volume waits with all that its queue holds, another is read, overwritten and verified; then all is deleted, and nobody finds it again',
     async () => {
       const bed = await started({ size: '128MiB', flags: ['--full-pool-wait', '60'] });
       const { driver } = bed;
@@ -90,11 +92,32 @@ describeIf(
       await unpublishVolume(driver, greedy);
       await driver.csi.controller.deleteVolume({ volumeId: greedy.volumeId });
       await eventually('all is free', async () => (await driver.store.getPool()).usedBytes === 0, 20_000);
+      await expectZerosBesideWrites(bed);
       expect(await driver.store.check()).toMatchObject({ problems: [] });
     },
     LIMIT_MS,
   );
 });
+
+/** A new volume, whose slots were all others', written a granule here and there: it is zeros but for these. */
+async function expectZerosBesideWrites(bed: DriverBed): Promise<void> {
+  const sizeMebibytes = 64;
+  const fresh = await publishNewVolume(bed.driver, { name: 'fresh', sizeBytes: sizeMebibytes * MIB, capability: blockCapability });
+  const [device] = (await bed.devices()).map((one) => one.path);
+  const noise = bed.place('noise');
+  fs.writeFileSync(noise, randomBytes(GRANULE_BYTES));
+  const copy = bed.place('copy');
+  fs.writeFileSync(copy, '');
+  fs.truncateSync(copy, sizeMebibytes * MIB);
+  for (let granule = 5; granule < (sizeMebibytes * MIB) / GRANULE_BYTES; granule += 1021) {
+    const write = [`if=${noise}`, `bs=${GRANULE_BYTES}`, 'count=1', `seek=${granule}`, 'conv=notrunc'];
+    await runCommand('dd', [...write, `of=${device}`, 'oflag=direct'], programLimit);
+    await runCommand('dd', [...write, `of=${copy}`], programLimit);
+  }
+  await runCommand('cmp', [device!, copy], programLimit);
+  await unpublishVolume(bed.driver, fresh);
+  await bed.driver.csi.controller.deleteVolume({ volumeId: fresh.volumeId });
+}
 
 describeIf(
   hasCommand(),
