@@ -12,6 +12,7 @@ import { StoreError } from '../util/errors.ts';
 import { KeyedQueue } from '../util/keyed-queue.ts';
 import { closeDescriptor, closeSlowly, fileStatus, openDevice } from '../linux/files.ts';
 import { LoopDeviceList } from '../linux/loop-device-list.ts';
+import { LoopNumbers } from '../linux/loop-numbers.ts';
 import {
   detachLoopDevice,
   configureLoopDevice,
@@ -69,6 +70,7 @@ export class LoopDevices {
   readonly #limit: { readonly timeoutMs: number };
   readonly #queue = new KeyedQueue({ maximumWaiting: 16 });
   readonly #list = new LoopDeviceList();
+  readonly #numbers = new LoopNumbers();
 
   constructor(options: LoopDevicesOptions) {
     this.#options = options;
@@ -207,7 +209,7 @@ export class LoopDevices {
       throw storeErrorOf(error, `cannot open the file of volume ${id}`);
     }
     try {
-      return await configureLoopDevice({ ...this.#limit, descriptor: file, fileName: id, readOnly });
+      return await configureLoopDevice({ ...this.#limit, numbers: this.#numbers, descriptor: file, fileName: id, readOnly });
     } finally {
       // When this is the last one, its close tells the store.
       await closeSlowly(file, this.#limit).catch(() => {});

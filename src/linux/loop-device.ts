@@ -9,8 +9,9 @@ import fs from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { assert } from '../util/assert.ts';
 import { StoreError } from '../util/errors.ts';
-import { blockDeviceSize, closeDescriptor, closeSlowly, openDevice, type TimeLimit } from './files.ts';
+import { blockDeviceSize, closeSlowly, openDevice, type TimeLimit } from './files.ts';
 import { systemCallAsync } from './libc.ts';
+import type { LoopNumbers } from './loop-numbers.ts';
 import { Structure } from './structure.ts';
 import { isSystemError, storeErrorOf } from './system-error.ts';
 
@@ -42,22 +43,37 @@ const nodeWaitMs = 1000;
  * later, the device is taken down again.
  */
 export async function configureLoopDevice(
-  options: TimeLimit & { readonly descriptor: number; readonly fileName: string; readonly readOnly: boolean },
+  options: TimeLimit & {
+    readonly numbers: LoopNumbers;
+    readonly descriptor: number;
+    readonly fileName: string;
+    readonly readOnly: boolean;
+  },
 ): Promise<string> {
   for (let attempt = 0; attempt < configureAttempts; attempt++) {
-    const path = `/dev/loop${await freeNumber(options)}`;
-    const device = await openWhenThere(path, options);
+    const number = await options.numbers.take(options);
     try {
-      await configure(device, path, options);
-      return path;
-    } catch (error) {
-      // Between asking for a free one and taking it, somebody else took it.
-      if (!isSystemError(error, 'EBUSY')) throw storeErrorOf(error, `cannot set up ${path}`);
+      const path = `/dev/loop${number}`;
+      if (await configureAt(path, options)) return path;
     } finally {
-      await closeQuietly(device, options);
+      options.numbers.give(number);
     }
   }
   throw new StoreError('unavailable', `no loop device could be had in ${configureAttempts} attempts: others take them as fast`);
+}
+
+/** False when another process was faster. */
+async function configureAt(path: string, options: Parameters<typeof configure>[2]): Promise<boolean> {
+  const device = await openWhenThere(path, options);
+  try {
+    await configure(device, path, options);
+    return true;
+  } catch (error) {
+    if (isSystemError(error, 'EBUSY')) return false;
+    throw storeErrorOf(error, `cannot set up ${path}`);
+  } finally {
+    await closeQuietly(device, options);
+  }
 }
 
 /** Makes the device as large as its file is, as far as the kernel knows. Answers the size in bytes. */
@@ -200,30 +216,6 @@ async function status(descriptor: number, path: string, sequence: number, limit:
   };
 }
 
-async function freeNumber(limit: TimeLimit): Promise<number> {
-  let control: number;
-  try {
-    control = fs.openSync('/dev/loop-control', fs.constants.O_RDWR);
-  } catch (error) {
-    throw new StoreError(
-      'failed-precondition',
-      'cannot open /dev/loop-control: run as root, with the kernel module loop loaded and the device allowed',
-      { cause: error },
-    );
-  }
-  try {
-    return await systemCallAsync('ioctl', [control, getFree], {
-      purpose: 'get a free loop device',
-      timeoutMs: limit.timeoutMs,
-      descriptors: [control],
-    });
-  } catch (error) {
-    throw storeErrorOf(error, 'cannot get a free loop device');
-  } finally {
-    closeDescriptor(control);
-  }
-}
-
 /** The kernel answers before the device's node stands in /dev. */
 async function openWhenThere(path: string, limit: TimeLimit): Promise<number> {
   const deadline = performance.now() + nodeWaitMs;
@@ -299,7 +291,6 @@ const clearFile = 0x4c01; // LOOP_CLR_FD
 const getStatus = 0x4c05; // LOOP_GET_STATUS64
 const setCapacity = 0x4c07; // LOOP_SET_CAPACITY
 const configureFile = 0x4c0a; // LOOP_CONFIGURE
-const getFree = 0x4c82; // LOOP_CTL_GET_FREE
 const flagReadOnly = 1;
 const flagAutoclear = 4;
 const flagDirect = 16;

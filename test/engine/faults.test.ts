@@ -124,6 +124,33 @@ describe('a failed commit of the metadata', () => {
   });
 });
 
+describe('a page of the map that is missing', () => {
+  test('stops the pool in words, and what does not need it is read', () => {
+    const it = failingPool();
+    const { pool, failures } = it;
+    pool.create('b');
+    pool.settle();
+    pool.write('b', 0, 7);
+    pool.settle();
+    pool.control({ kind: 'checkpoint' });
+    pool.settle();
+    const pages = [1, 2, 3, 4].filter((page) => pool.world.metadata.row('pages', page) !== null);
+    expect(pages.length).toBe(2);
+    pool.kill();
+    pool.world.metadata.forget('pages', pages[0]!);
+    pool.start();
+    pool.settle();
+    expect(failures).toEqual([expect.objectContaining({ name: 'StoreError', code: 'data-loss' })]);
+    expect(failures[0]!.message).toBe(`page ${pages[0]} of the pool's metadata is missing`);
+    const reads = ['a', 'b'].map((name) => pool.startRead(name, 0));
+    const write = pool.write('b', 4, 8);
+    pool.settle();
+    expect(reads.map(({ errno }) => errno)).toEqual([ioErrno, 0]);
+    expect(reads[1]!.values).toEqual([7]);
+    expect(write.errno).toBe(ioErrno);
+  });
+});
+
 describe('a failed write or read of the data', () => {
   test('fails its request alone, and the old content stays', () => {
     const { pool, failures } = failingPool();

@@ -9,6 +9,7 @@ import { promisify } from 'node:util';
 import { closeDescriptor, closeSlowly, openDevice } from '../../src/linux/files.ts';
 import { createEventDescriptor, signalEvent } from '../../src/linux/eventfd.ts';
 import { type FuseMount, createFuseMount } from '../../src/linux/fuse-mount.ts';
+import { LoopNumbers } from '../../src/linux/loop-numbers.ts';
 import { configureLoopDevice, detachLoopDevice, presentSequence, waitUntilDetached } from '../../src/linux/loop-device.ts';
 import { SharedMemory } from '../../src/linux/memory.ts';
 import { type ChildCommand, type ChildSetup, memoryBytes } from './data-thread-child.ts';
@@ -120,7 +121,13 @@ export class DataThreadHost {
     const file = `/proc/self/fd/${this.mounts[index]!.mountDescriptor}`;
     const descriptor = await openDevice(file, { readOnly, direct: true, timeoutMs });
     try {
-      const loop = await configureLoopDevice({ descriptor, fileName: this.#loopName(index), readOnly, timeoutMs });
+      const loop = await configureLoopDevice({
+        numbers: new LoopNumbers(),
+        descriptor,
+        fileName: this.#loopName(index),
+        readOnly,
+        timeoutMs,
+      });
       this.#loops.set(loop, presentSequence(loop)!);
       return loop;
     } finally {

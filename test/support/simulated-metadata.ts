@@ -173,6 +173,12 @@ export class SimulatedMetadata {
     return copyOf(this.#readable[table].get(key));
   }
 
+  /** The disk has lost a row. */
+  forget(table: MetadataTable, key: number): void {
+    this.#readable[table].delete(key);
+    this.#durable[table].delete(key);
+  }
+
   durableRow(table: MetadataTable, key: number): Uint8Array | null {
     return copyOf(this.#durable[table].get(key));
   }

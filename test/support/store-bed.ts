@@ -17,11 +17,14 @@ import { createLogger } from '../../src/util/log.ts';
 import { eventually } from './eventually.ts';
 
 const MAIN = path.join(import.meta.dirname, '../../src/main.ts');
+/** The same program as another tree of files: as `make build` compiled it. */
+export const COMPILED_MAIN = path.join(import.meta.dirname, '../../dist/main.js');
 const BUILT_MAIN = path.join(import.meta.dirname, '../../dist/main.js');
 const START_LIMIT_MS = 30_000;
 const COMMAND_LIMIT_MS = 30_000;
 const END_LIMIT_MS = 60_000;
 const DEVICE_LIMIT_MS = 5_000;
+const PAUSE_POLL_MS = 5;
 const AGAIN_LIMIT_MS = 120_000;
 const AGAIN_PAUSE_MS = 50;
 /** Codes of what passes when a store serves, or when whoever looked at a device has closed it. */
@@ -35,6 +38,8 @@ export interface StoreProcessOptions {
   readonly endpoint?: string;
   /** Set beside this process's own. */
   readonly environment?: Readonly<Record<string, string>>;
+  /** Not the bed's own size of the pool. */
+  readonly poolSize?: string;
 }
 
 export interface BedProcessOptions {
@@ -153,6 +158,24 @@ export class Load {
     return this.#errors;
   }
 
+  /** Watches for as long as `use` takes; answers the longest time in which nothing of the device was answered. */
+  async longestPauseMs(use: () => Promise<void>): Promise<number> {
+    let [completed, sinceMs, longestMs] = [this.completed, performance.now(), 0];
+    const look = (): void => {
+      longestMs = Math.max(longestMs, performance.now() - sinceMs);
+      const present = this.completed;
+      if (present !== completed) [completed, sinceMs] = [present, performance.now()];
+    };
+    const timer = setInterval(look, PAUSE_POLL_MS);
+    try {
+      await use();
+      look();
+    } finally {
+      clearInterval(timer);
+    }
+    return Math.round(longestMs);
+  }
+
   /** Ends it in order; answers what it had to complain of. */
   async stop(): Promise<string> {
     if (!this.isRunning) return `it ended by itself: ${this.#errors}`;
@@ -205,7 +228,14 @@ export class StoreBed {
   /** Starts a store, and does not wait for it. */
   spawnStore(options: StoreProcessOptions): BedProcess {
     const flags = [
-      ...['--pool', path.join(this.folder, 'pool'), '--size', this.#poolSize, '--endpoint', options.endpoint ?? this.endpoint],
+      ...[
+        '--pool',
+        path.join(this.folder, 'pool'),
+        '--size',
+        options.poolSize ?? this.#poolSize,
+        '--endpoint',
+        options.endpoint ?? this.endpoint,
+      ],
       ...['--keeper', this.keeperSocket, '--node', 'n1'],
       ...(options.pod === null ? [] : ['--pod-uid', options.pod]),
       ...(options.flags ?? []),

@@ -8,6 +8,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { clearLoopDevice, configureLoopDevice } from '../../src/linux/loop-device.ts';
+import { LoopNumbers } from '../../src/linux/loop-numbers.ts';
 import { closeServer, listenOnSocket } from '../../src/roles/process/listen.ts';
 import { NodeSessions } from '../../src/store/wire/node-sessions.ts';
 import { createStoreServer, type StoreHandlers } from '../../src/store/wire/server.ts';
@@ -43,7 +44,13 @@ describeIf(
     fs.writeFileSync(file, '');
     fs.truncateSync(file, 64 * 2 ** 20);
     const descriptor = fs.openSync(file, 'r+');
-    devicePath = await configureLoopDevice({ descriptor, fileName: VOLUME_ID, readOnly: false, timeoutMs: 5_000 });
+    devicePath = await configureLoopDevice({
+      numbers: new LoopNumbers(),
+      descriptor,
+      fileName: VOLUME_ID,
+      readOnly: false,
+      timeoutMs: 5_000,
+    });
     fs.closeSync(descriptor);
     run('mkfs.ext4', '-q', devicePath);
     fs.mkdirSync(mount);

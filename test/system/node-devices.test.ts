@@ -11,6 +11,7 @@ import { Keeper } from '../../src/block/keeper.ts';
 import { LoopDevices } from '../../src/block/node-devices.ts';
 import { closeDescriptor, openDevice, readAt } from '../../src/linux/files.ts';
 import { LoopDeviceList } from '../../src/linux/loop-device-list.ts';
+import { LoopNumbers } from '../../src/linux/loop-numbers.ts';
 import type { LoopDevice } from '../../src/linux/loop-device.ts';
 import { Poller } from '../../src/linux/poller.ts';
 import { Structure } from '../../src/linux/structure.ts';
@@ -150,10 +151,12 @@ describeWithDevices('loop devices over FUSE files', () => {
 
   test('of different volumes come and go at once', async () => {
     const ids = Array.from({ length: 6 }, () => `${pool}.${base32Id()}`);
-    const attached = await Promise.all(ids.map((each) => devices.attach(each)));
+    // Their servers start at once, and may take a while.
+    const patient = new LoopDevices({ store: volumes, keeperOf: () => Promise.resolve(nodeClient), timeoutMs: 20_000 });
+    const attached = await Promise.all(ids.map((each) => patient.attach(each)));
     expect(new Set(attached.map((each) => each.devicePath)).size).toBe(ids.length);
-    await Promise.all(ids.map((each) => devices.detach(each)));
-    expect(await Promise.all(ids.map((each) => devices.find(each)))).toEqual(ids.map(() => null));
+    await Promise.all(ids.map((each) => patient.detach(each)));
+    expect(await Promise.all(ids.map((each) => patient.find(each)))).toEqual(ids.map(() => null));
   });
 
   test('grow', async () => {
@@ -229,6 +232,15 @@ describeWithDevices('loop devices over FUSE files', () => {
     await eventually('the open ends', async () => (await loopDevices()).every((device) => device.fileName !== id));
     await devices.attach(id);
     await devices.detach(id);
+  });
+
+  test('get numbers of their own when many are set up at once', async () => {
+    const numbers = new LoopNumbers();
+    const taken = await Promise.all(Array.from({ length: 40 }, () => numbers.take(limit)));
+    expect(new Set(taken).size).toBe(40);
+    for (const number of taken) numbers.give(number);
+    const again = await numbers.take(limit);
+    expect(again).toBeLessThanOrEqual(Math.max(...taken));
   });
 
   test('that were seen once are found while their server does not answer, even if it must be asked for attributes', async () => {

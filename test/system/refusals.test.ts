@@ -77,7 +77,7 @@ describeIf(
         [
           'a pool of another version',
           () => edit((identity) => (identity['version'] = 99)),
-          /has version 99 of the format, this program knows version 1 only: a newer program/,
+          /has version 99 of the format, this program knows versions 1 and 2: a newer program/,
         ],
         [
           'another pool.json',

@@ -177,9 +177,9 @@ export function closePool(pool: PoolFolder): void {
 
 /**
  * Makes the version of the format the latest one, durably, so that older programs refuse the pool from then on. Also when it
- * is that already: whoever wrote it may have died before it was durable. `no-space` or `failed-precondition` when it
- * cannot be written. The caller has the pool's locks, and nothing else
- * of its thread goes on meanwhile, so that they are not given back midway.
+ * is that already: whoever wrote it may have died before it was durable. `no-space` or `failed-precondition` when it cannot
+ * be written. The caller has the pool's locks, and nothing else of its thread goes on meanwhile, so that they are not given
+ * back midway.
  */
 export function raisePoolVersion(folder: string): void {
   const identity = readPoolIdentity(folder);
@@ -345,13 +345,15 @@ function writeIdentity(folder: string, identity: PoolIdentity): void {
 
 /** The text of pool.json. */
 export function encodePoolIdentity({ version, id, chunkSizeBytes, dataBytes, logBytes }: PoolIdentity): string {
-  const identity = { id, chunkSizeBytes, dataBytes, logBytes };
-  return `${JSON.stringify({ format: FORMAT, version, ...identity, checksum: checksumOf(identity) }, null, 2)}\n`;
+  const identity = { version, id, chunkSizeBytes, dataBytes, logBytes };
+  return `${JSON.stringify({ format: FORMAT, ...identity, checksum: checksumOf(identity) }, null, 2)}\n`;
 }
 
-/** A wrong size alone would be believed: the log would be read at other places, and seem to hold nothing. */
-function checksumOf({ id, chunkSizeBytes, dataBytes, logBytes }: Omit<PoolIdentity, 'version'>): number {
-  return crc32(JSON.stringify([id, chunkSizeBytes, dataBytes, logBytes]));
+/** A wrong size alone would be believed: the log would be read at other places, and seem to hold nothing. Version 1 was
+ * there before the version counted too. */
+function checksumOf({ version, id, chunkSizeBytes, dataBytes, logBytes }: PoolIdentity): number {
+  const fields = [id, chunkSizeBytes, dataBytes, logBytes];
+  return crc32(JSON.stringify(version === FIRST_VERSION ? fields : [version, ...fields]));
 }
 
 /** A pipe, for one, would be waited for. */
@@ -387,9 +389,10 @@ function parseIdentity(file: string): PoolIdentity {
   }
   const isSize = (size: unknown): size is number => Number.isSafeInteger(size) && (size as number) > 0;
   if (typeof id !== 'string' || !isObjectId(id) || !isSize(chunkSizeBytes) || !isSize(dataBytes) || !isSize(logBytes)) throw foreign();
-  const identity = { id, chunkSizeBytes, dataBytes, logBytes };
+  const identity = { version, id, chunkSizeBytes, dataBytes, logBytes };
   // The first pools have none.
-  if (checksum !== undefined && checksum !== checksumOf(identity))
+  const mayLackChecksum = version === FIRST_VERSION && checksum === undefined;
+  if (!mayLackChecksum && checksum !== checksumOf(identity))
     throw new StoreError('data-loss', `${file} is damaged: its checksum does not match. Put back a copy of it`);
-  return { version, ...identity };
+  return identity;
 }

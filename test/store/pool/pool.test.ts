@@ -90,12 +90,25 @@ describe('pool folder', () => {
     expect(first['version']).toBe(1);
     raisePoolVersion(folder);
     raisePoolVersion(folder);
-    expect(fields()).toEqual({ ...first, version: 2 });
+    const checksum = expect.any(Number);
+    expect(fields()).toEqual({ ...first, version: 2, checksum });
     expect(fs.readdirSync(folder).toSorted()).toEqual(['data', 'log', 'meta', 'pool.json']);
     const grown = await open(96 * MIB);
     expect(grown).toMatchObject({ version: 2, dataBytes: 96 * MIB });
     closePool(grown);
-    expect(fields()).toEqual({ ...first, version: 2, dataBytes: 96 * MIB, checksum: expect.any(Number) });
+    expect(fields()).toEqual({ ...first, version: 2, dataBytes: 96 * MIB, checksum });
+  });
+
+  test('a version that is another one than was written is noticed', async () => {
+    await create();
+    rewrite({ version: 2 });
+    expect(() => readPoolIdentity(folder)).toThrow('checksum does not match');
+    rewrite({ version: 1 });
+    raisePoolVersion(folder);
+    rewrite({ version: 1 });
+    expect(() => readPoolIdentity(folder)).toThrow('checksum does not match');
+    rewrite({ version: 2, checksum: undefined });
+    expect(() => readPoolIdentity(folder)).toThrow('checksum does not match');
   });
 
   test('a pool that grows without a scrub stays readable to older programs', async () => {
