@@ -24,6 +24,7 @@ describeIf(
   let scratch: ScratchDevices;
   let device: ScratchDevice;
   let path: string;
+  const writers: Promise<unknown>[] = [];
   beforeEach(() => {
     scratch = new ScratchDevices();
     device = scratch.create({ sizeMebibytes: 64 });
@@ -32,8 +33,10 @@ describeIf(
     run('mkdir', path);
     run('mount', device.path, path);
   });
-  afterEach(() => {
+  afterEach(async () => {
     statusOf('fsfreeze', '--unfreeze', path);
+    // One that waited for the thaw holds the mount until it has ended.
+    await Promise.all(writers.splice(0));
     scratch.cleanUp();
   });
 
@@ -51,6 +54,7 @@ describeIf(
   async function canWrite(options: { withinMs: number }): Promise<boolean> {
     const writer = spawn('touch', [join(path, `file-${process.hrtime.bigint()}`)]);
     const ended = once(writer, 'exit').then(() => true);
+    writers.push(ended);
     const given = new Promise<boolean>((resolve) => void setTimeout(() => resolve(false), options.withinMs).unref());
     const wrote = await Promise.race([ended, given]);
     if (!wrote) writer.kill('SIGKILL');
