@@ -1,4 +1,9 @@
-/** Overwrites with zeros what is to be erased, some slots at a time (erasures.ts has the rules). */
+/**
+ * Overwrites with zeros what is to be erased, some slots at a time (erasures.ts has the rules).
+ *
+ * Invariant: it begins nothing while something of it is under way. A thread that ends waits for the moment when nothing is in
+ * flight, which would not come before the last slot was erased.
+ */
 import type { Checkpointer } from './checkpointer.ts';
 import type { EngineState } from './state.ts';
 
@@ -24,11 +29,11 @@ export class Eraser {
     this.#options = options;
   }
 
-  /** Begins as many writes as may be under way; there is more to do when they are over. */
+  /** Begins the next few writes when the last ones are over. */
   step(): void {
     const { state, checkpointer, zeroOffset } = this.#options;
     const { erasures, geometry, calls, ports } = state;
-    if (erasures.leavingCount === 0 || this.#restsUntilMs > ports.clock.elapsedMs()) return;
+    if (this.#pending > 0 || erasures.leavingCount === 0 || this.#restsUntilMs > ports.clock.elapsedMs()) return;
     while (this.#pending < SLOTS_AT_A_TIME && state.broken === null) {
       if (erasures.writtenCount >= WAITING_LIMIT) return checkpointer.running ? undefined : checkpointer.want();
       const slot = erasures.next();

@@ -140,4 +140,31 @@ describe('a volume that erases', () => {
     expect(traces(pool, 7)).toBe(0);
     allIsFree(pool);
   });
+
+  test('has nothing under way now and then, so that a process can end in the middle', () => {
+    const pool = new ScriptedPool({ usableSlots: 64, seed: 21 });
+    pool.create('e', 256, { erase: 'true' });
+    pool.settle();
+    for (let granule = 0; granule < 256; granule += 4) {
+      pool.write('e', granule, 7, 4);
+      pool.settle();
+    }
+    pool.hold = ({ disk, kind }: WaitingOperation): boolean => disk === 'data' && kind === 'write';
+    pool.delete('e');
+    pool.settle();
+    pool.world.tick(100);
+    pool.settle();
+    const { data } = pool.world;
+    const first = data.pending;
+    expect(first).toBeGreaterThan(1);
+    for (let left = first - 1; left > 0; left -= 1) {
+      pool.world.happen(() => data.finish(0));
+      pool.settle();
+      expect(data.pending).toBe(left);
+    }
+    pool.hold = () => false;
+    rest(pool);
+    expect(traces(pool, 7)).toBe(0);
+    allIsFree(pool);
+  });
 });
