@@ -3,8 +3,10 @@
  * volume and all that shared it let go of it, by whatever way: a deletion, a discard, an overwrite beside a snapshot.
  *
  * Invariants:
- * - a slot is marked from the moment when an object that erases refers to it, in the checkpoint too: recovery marks again what
- *   the records after it say. So a death at any moment leaves marks, and the next start erases what is marked and unused;
+ * - a slot is marked when a record of an object that erases names it, in the checkpoint too: recovery marks again what the
+ *   records after it say. So a death at any moment leaves marks, and the next start erases what is marked and unused. A slot
+ *   that such an object shared with one that does not erase is named by a record before it is written in place (erase-first.ts);
+ * - of the layers of a chunk all are marked or none, whoever has it: merges move bytes from one to the other;
  * - a marked slot that nobody refers to is free only when it was overwritten, and a checkpoint without its mark is durable
  *   (a checkpoint syncs the data first).
  */

@@ -8,6 +8,7 @@ import { assert } from '../util/assert.ts';
 import type { ChunkBuffers } from './chunk-buffers.ts';
 import type { ChunkParts } from './chunk-parts.ts';
 import { Entry, planMerge, type MergePlan } from './entry.ts';
+import { markBeforeWriting } from './erase-first.ts';
 import { FANOUT, GRANULE_BYTES, HEADER_SLOT } from './geometry.ts';
 import { NumberQueue } from './number-queue.ts';
 import type { StoredObject } from './objects.ts';
@@ -129,6 +130,8 @@ export class Merger {
     const fresh = plan.target === HEADER_SLOT;
     if (fresh) plan.target = state.slots.take();
     if (plan.target === HEADER_SLOT) return this.#chunks.length > 0;
+    if (!fresh) markBeforeWriting(state, object, chunk, plan.target, this.#entry);
+    else if (state.slots.hasErasures(this.#entry)) state.slots.markErasure(plan.target); // also when it is given up
     this.#begin(object, chunk, plan, fresh);
     return this.#options.buffers.available > 0;
   }

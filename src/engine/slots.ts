@@ -12,6 +12,7 @@
  * - a sealed slot is not written, and free only when its seal is off the disk (seals.ts).
  */
 import { assert } from '../util/assert.ts';
+import type { Entry } from './entry.ts';
 import type { Erasures } from './erasures.ts';
 import { HEADER_SLOT } from './geometry.ts';
 import { NumberQueue } from './number-queue.ts';
@@ -125,16 +126,25 @@ export class Slots {
   /** The write into a taken slot was given up; nothing refers to it and its write is over. `by`: whose write it was. */
   giveBack(slot: number, by?: { readonly erases: boolean }): void {
     assert(this.#held.delete(slot), 'only a taken slot is given back');
-    if (by?.erases === true) this.#options.erasures.mark(slot);
+    if (by?.erases === true) this.markErasure(slot);
     if (this.counted) this.#unsealed(slot);
     else this.#reserve.push(slot);
   }
 
-  /** @param by the object that begins to use the slot, when it is a new one */
-  addReference(slot: number, by?: { readonly erases: boolean }): void {
-    if (by?.erases === true) this.#options.erasures.mark(slot);
+  addReference(slot: number): void {
     this.#held.delete(slot);
     this.counts.add(slot, 1);
+  }
+
+  /** The slot is overwritten before it is free again. */
+  markErasure(slot: number): void {
+    this.#options.erasures.mark(slot);
+  }
+
+  /** Some layer of the entry is overwritten before it is free again. */
+  hasErasures(entry: Entry): boolean {
+    for (let layer = 0; layer < entry.count; layer++) if (this.#options.erasures.has(entry.slots[layer]!)) return true;
+    return false;
   }
 
   dropReference(slot: number, sequence: number): void {

@@ -83,9 +83,14 @@ export class Tree {
     const index = indexAt(chunk, 0);
     const before = this.#before;
     leaf.read(index, before);
+    // What a chunk holds moves from layer to layer: one that is to be erased makes all of them so (erasures.ts).
+    const erases = object.erases || this.#slots.hasErasures(before);
     // References first, drops after: a slot that stays is never without one.
-    for (let layer = 0; layer < entry.count; layer++)
-      if (before.find(entry.slots[layer]!) < 0) this.#slots.addReference(entry.slots[layer]!, object);
+    for (let layer = 0; layer < entry.count; layer++) {
+      const slot = entry.slots[layer]!;
+      if (erases) this.#slots.markErasure(slot);
+      if (before.find(slot) < 0) this.#slots.addReference(slot);
+    }
     for (let layer = 0; layer < before.count; layer++)
       if (entry.find(before.slots[layer]!) < 0) this.#slots.dropReference(before.slots[layer]!, sequence);
     leaf.write(index, entry);

@@ -9,6 +9,7 @@
 import type { ChunkParts } from './chunk-parts.ts';
 import { Entry } from './entry.ts';
 import { GRANULE_BYTES, granulesIn, HEADER_SLOT, maskOf } from './geometry.ts';
+import { markBeforeWriting } from './erase-first.ts';
 import type { Holds } from './holds.ts';
 import type { StoredObject } from './objects.ts';
 import { emptyList, NONE, type PartList } from './part-lists.ts';
@@ -145,6 +146,7 @@ export class Writes {
     if (leaf === EMPTY) this.#entry.clear();
     else leaf.read(indexAt(chunk, 0), this.#entry);
     const inPlace = this.#chooseInPlace(object, chunk, mask);
+    if (inPlace !== HEADER_SLOT) markBeforeWriting(state, object, chunk, inPlace, this.#entry);
     const slot = inPlace === HEADER_SLOT ? state.slots.take() : inPlace;
     if (slot === HEADER_SLOT) {
       this.#unseal(object, chunk);

@@ -141,6 +141,62 @@ describe('a volume that erases', () => {
     allIsFree(pool);
   });
 
+  test.each(['no death', 'kill', 'flush and power'] as const)(
+    'leaves nothing that it wrote in place into what it had from a volume that does not erase (%s)',
+    (event) => {
+      const pool = poolOf('a');
+      pool.write('a', 0, 9, 8);
+      pool.settle();
+      const clone = 'c'.padEnd(26, '2');
+      pool.ask({ kind: 'clone', id: clone, name: 'c', sourceId: pool.id('a'), sizeBytes: 0, attributes: { erase: 'true' } });
+      pool.delete('a');
+      rest(pool);
+      const freeBefore = pool.pool().freeBytes;
+      pool.write(clone, 0, 7, 1);
+      pool.settle();
+      expect(pool.pool().freeBytes).toBe(freeBefore); // in place
+      if (event === 'flush and power') {
+        pool.flush(clone);
+        pool.settle();
+        pool.powerLossAndStart('draw');
+      } else if (event === 'kill') {
+        pool.kill();
+        pool.start();
+      }
+      expect(pool.read(clone, 0)).toBe(7);
+      pool.delete(clone);
+      rest(pool);
+      expect(traces(pool, 7)).toBe(0);
+      allIsFree(pool);
+    },
+  );
+
+  test.each(['no death', 'kill'] as const)('leaves nothing in a clone that does not, wherever merges moved it (%s)', (event) => {
+    const pool = poolOf('e');
+    pool.write('e', 0, 7, 4);
+    pool.settle();
+    pool.clone('c', 'e');
+    pool.settle();
+    for (const [granule, snapshot] of ['s', 't', null].entries()) {
+      pool.write('c', granule, granule + 1);
+      pool.settle();
+      if (snapshot !== null) pool.snapshot(snapshot, 'c');
+      pool.settle();
+    }
+    if (event === 'no death') rest(pool);
+    else {
+      pool.world.tick(100);
+      pool.settle();
+      pool.kill();
+      pool.start();
+    }
+    expect(pool.read('c', 3)).toBe(7);
+    for (const name of ['s', 't', 'e', 'c']) pool.delete(name);
+    rest(pool);
+    expect(traces(pool, 7)).toBe(0);
+    allIsFree(pool);
+  });
+
   test('has nothing under way now and then, so that a process can end in the middle', () => {
     const pool = new ScriptedPool({ usableSlots: 64, seed: 21 });
     pool.create('e', 256, { erase: 'true' });
