@@ -29,8 +29,9 @@ export class Erasures {
     this.#leaving = new Uint32Array(Math.ceil(slots / 32));
   }
 
+  /** Takes over what a checkpoint stores. Where a row is damaged everything is erased when it is left: that harms nobody. */
   load(rows: readonly MetadataRow[]): void {
-    this.#marks.load(rows);
+    this.#marks.load(rows, { otherwise: 1 });
   }
 
   /** Slots that nobody refers to and that are not free yet. */

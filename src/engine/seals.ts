@@ -60,7 +60,7 @@ export class Seals {
    * its slots have no checksum then, and get one by the next pass.
    */
   load(rows: readonly MetadataRow[], damaged: readonly (readonly [number, Damage])[]): void {
-    this.#stored.load(rows);
+    this.#stored.load(rows, { otherwise: 0 });
     for (let word = 0; word < this.#sealed.length; word++) this.#sealed[word] = this.#stored.word(word);
     for (const [slot, damage] of damaged) {
       if (slot >= this.#slots) continue;

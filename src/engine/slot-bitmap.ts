@@ -30,14 +30,16 @@ export class SlotBitmap {
     this.#words = new Uint32Array(this.#bytes.buffer);
   }
 
-  /** Takes over what a checkpoint stores. A row that is damaged counts as none, and the next checkpoint says so. */
-  load(rows: readonly MetadataRow[]): void {
+  /** Takes over what a checkpoint stores. In a row that is damaged all bits are `otherwise`, and the next checkpoint says so. */
+  load(rows: readonly MetadataRow[], options: { readonly otherwise: 0 | 1 }): void {
     for (const { key, value } of rows) {
       const at = key * ROW_BYTES;
       if (at >= this.#bytes.length) continue;
       const bits = openRow(value, ROW_BYTES);
-      if (bits === null) this.#dirtyRows.add(key);
-      else this.#bytes.set(bits, at);
+      if (bits === null) {
+        this.#dirtyRows.add(key);
+        this.#bytes.fill(options.otherwise * 0xff, at, at + ROW_BYTES);
+      } else this.#bytes.set(bits, at);
     }
     // Beyond the last slot there is nothing to say.
     for (let slot = this.#slots; slot < this.#bytes.length * 8; slot++) this.#bytes[slot >>> 3]! &= ~(1 << (slot & 7));

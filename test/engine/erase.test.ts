@@ -223,4 +223,23 @@ describe('a volume that erases', () => {
     expect(traces(pool, 7)).toBe(0);
     allIsFree(pool);
   });
+
+  test('leaves nothing when the row of its marks is damaged', () => {
+    const pool = poolOf('e', 'a');
+    pool.write('e', 0, 7, 4);
+    pool.write('a', 0, 9, 4);
+    pool.settle();
+    pool.ask({ kind: 'checkpoint' });
+    pool.world.metadata.damageRow('erasures', 0);
+    pool.kill();
+    pool.start();
+    expect([pool.read('e', 0), pool.read('a', 0)]).toEqual([7, 9]);
+    pool.delete('e');
+    rest(pool);
+    expect(traces(pool, 7)).toBe(0);
+    expect(pool.read('a', 0)).toBe(9);
+    pool.delete('a');
+    rest(pool);
+    allIsFree(pool);
+  });
 });
