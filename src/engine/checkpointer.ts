@@ -93,6 +93,8 @@ export class Checkpointer {
       object.dirty = false;
       changes.push({ table: 'objects', key: object.number, value: encodeRow(object.row()) });
     }
+    // Also of an object that is gone by now.
+    state.needsVersion2 ||= erasures.dirtyCount > 0;
     const { sequence, checksum } = journal.last;
     const logPosition = log.position;
     const pool = encodeRow({

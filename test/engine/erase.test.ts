@@ -1,5 +1,8 @@
 import { describe, expect, test } from '@jest/globals';
+import { decodePoolRow } from '../../src/engine/checkpoint-rows.ts';
+import type { EnginePorts } from '../../src/engine/ports.ts';
 import { ScriptedPool, type WaitingOperation } from '../support/scripted-pool.ts';
+import type { PortsWrapper } from '../support/simulated-world.ts';
 
 const SLOTS = 12;
 
@@ -241,5 +244,27 @@ describe('a volume that erases', () => {
     pool.delete('a');
     rest(pool);
     allIsFree(pool);
+  });
+
+  test('raises the version of the checkpoint, also when it is gone before that', () => {
+    let version = 0;
+    const wrapPorts: PortsWrapper = (ports) => {
+      const commit: EnginePorts['metadata']['commit'] = (changes, done) => {
+        const row = changes.find(({ table }) => table === 'pool')?.value;
+        if (row) version = decodePoolRow(row).version;
+        ports.metadata.commit(changes, done);
+      };
+      return { ...ports, metadata: { ...ports.metadata, commit } };
+    };
+    const pool = new ScriptedPool({ usableSlots: SLOTS, seed: 21, wrapPorts });
+    pool.ask({ kind: 'checkpoint' });
+    expect(version).toBe(1);
+    pool.create('e', 32, { erase: 'true' });
+    pool.settle();
+    pool.write('e', 0, 7, 4);
+    pool.settle();
+    pool.delete('e');
+    pool.ask({ kind: 'checkpoint' });
+    expect(version).toBe(2);
   });
 });
