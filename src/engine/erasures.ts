@@ -19,7 +19,12 @@ export class Erasures {
   /** A bit a slot: nobody refers to it, and it is not free yet. */
   readonly #leaving: Uint32Array;
   #leavingCount = 0;
-  readonly #queue = new NumberQueue();
+  /** A bit a slot: it is to be overwritten. A start may find a whole pool of them, at once. */
+  readonly #waiting: Uint32Array;
+  #waitingCount = 0;
+  #cursor = 0;
+  /** Those that could not be overwritten. */
+  readonly #refused = new NumberQueue();
   /** Slots that were overwritten, and those whose mark the checkpoint under way takes off. */
   #written: number[] = [];
   #captured: readonly number[] = [];
@@ -27,6 +32,7 @@ export class Erasures {
   constructor(slots: number) {
     this.#marks = new SlotBitmap('erasures', slots);
     this.#leaving = new Uint32Array(Math.ceil(slots / 32));
+    this.#waiting = new Uint32Array(this.#leaving.length);
   }
 
   /** Takes over what a checkpoint stores. Where a row is damaged everything is erased when it is left: that harms nobody. */
@@ -64,15 +70,30 @@ export class Erasures {
   /** Nobody refers to the slot, for good. True when it has to be erased first; else it is free now. */
   leave(slot: number): boolean {
     if (!this.has(slot)) return false;
-    this.#leaving[slot >>> 5]! |= 1 << (slot & 31);
-    this.#leavingCount++;
-    this.#queue.push(slot);
+    this.leaveSome(slot >>> 5, 1 << (slot & 31));
     return true;
   }
 
-  /** The next slot to overwrite; null when there is none. */
+  /** Nobody refers to these of 32 marked slots, for good: they have to be erased first. Returns how many they are. */
+  leaveSome(index: number, bits: number): number {
+    this.#leaving[index]! |= bits;
+    this.#waiting[index]! |= bits;
+    let count = 0;
+    for (let rest = bits; rest !== 0; rest &= rest - 1) count++;
+    this.#leavingCount += count;
+    this.#waitingCount += count;
+    return count;
+  }
+
+  /** The next slot to overwrite, in the order of the disk; null when there is none. */
   next(): number | null {
-    return this.#queue.length === 0 ? null : this.#queue.shift();
+    if (this.#waitingCount === 0) return this.#refused.length === 0 ? null : this.#refused.shift();
+    while (this.#waiting[this.#cursor] === 0) this.#cursor = (this.#cursor + 1) % this.#waiting.length;
+    const bits = this.#waiting[this.#cursor]!;
+    const lowest = bits & -bits;
+    this.#waiting[this.#cursor] = bits & ~lowest;
+    this.#waitingCount--;
+    return this.#cursor * 32 + 31 - Math.clz32(lowest);
   }
 
   /** The slot holds zeros now. */
@@ -83,7 +104,7 @@ export class Erasures {
 
   /** The slot could not be overwritten: it is tried again after the others. */
   failed(slot: number): void {
-    this.#queue.push(slot);
+    this.#refused.push(slot);
   }
 
   /** A checkpoint begins: it stores what there is now. */

@@ -256,8 +256,7 @@ export class Slots {
       this.#freeCount += this.#uncounted.count;
       for (let word = 0; word < this.#free.length; word++) {
         this.#free[word]! |= this.#uncounted.free[word]!;
-        for (let bits = this.#free[word]! & (this.seals.word(word) | this.#options.erasures.word(word)); bits !== 0; bits &= bits - 1)
-          this.#holdBack(word * 32 + 31 - Math.clz32(bits & -bits));
+        this.#holdBack(word);
       }
       this.#uncounted = null;
     }
@@ -287,11 +286,18 @@ export class Slots {
     if (!this.#options.erasures.leave(slot)) this.#setFree(slot);
   }
 
-  /** A slot that the count found free has a seal, or is to be erased: it is free after that. */
-  #holdBack(slot: number): void {
-    if (!this.seals.leave(slot) && !this.#options.erasures.leave(slot)) return;
-    this.#free[slot >>> 5]! &= ~(1 << (slot & 31));
-    this.#freeCount--;
+  /** Slots that the count found free, of 32, have a seal, or are to be erased: they are free after that. */
+  #holdBack(word: number): void {
+    const { erasures } = this.#options;
+    for (let bits = this.#free[word]! & this.seals.word(word); bits !== 0; bits &= bits - 1) {
+      if (!this.seals.leave(word * 32 + 31 - Math.clz32(bits & -bits))) continue;
+      this.#free[word]! &= ~(bits & -bits);
+      this.#freeCount--;
+    }
+    const marked = this.#free[word]! & erasures.word(word);
+    if (marked === 0) return;
+    this.#freeCount -= erasures.leaveSome(word, marked);
+    this.#free[word]! &= ~marked;
   }
 
   #setFree(slot: number): void {
