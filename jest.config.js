@@ -35,8 +35,16 @@ export default {
       testPathIgnorePatterns: layersWithFolders.map((layer) => `<rootDir>/test/${layer}/`),
     },
     ...layersWithFolders
-      .filter((layer) => layer !== 'e2e')
+      .filter((layer) => layer !== 'e2e' && layer !== 'system')
       .map((layer) => ({ ...common, displayName: layer, testMatch: [`<rootDir>/test/${layer}/**/*.test.ts`] })),
+    // Those whose limits or subjects are the whole machine's come one by one.
+    { ...common, displayName: 'system', testMatch: ['<rootDir>/test/system/*.test.ts'] },
+    {
+      ...common,
+      displayName: 'system-alone',
+      testMatch: ['<rootDir>/test/system/alone/*.test.ts'],
+      runner: '<rootDir>/test/setup/serial-runner.js',
+    },
     // First those that use nothing but a namespace of their own, beside each other; then, one by one, those that would be
     // in each other's way.
     { ...onCluster, displayName: 'e2e', testMatch: ['<rootDir>/test/e2e/*.test.ts'] },

@@ -30,7 +30,8 @@ interface Layer {
 const minuteMs = 60_000;
 const layers: readonly Layer[] = [
   { name: 'unit', timeoutMs: 15 * minuteMs, workers: 2 },
-  { name: 'system', timeoutMs: 30 * minuteMs, workers: 1 },
+  // Its tests mostly wait, for processes that start.
+  { name: 'system', projects: ['system', 'system-alone'], timeoutMs: 30 * minuteMs, workers: 2 },
   { name: 'sanity', timeoutMs: 20 * minuteMs, workers: 1 },
   // Its tests mostly wait, for Kubernetes.
   { name: 'e2e', projects: ['e2e', 'e2e-alone'], timeoutMs: 75 * minuteMs, workers: 3, onRequest: true },

@@ -1,11 +1,11 @@
 /** The contract of a block device, kept by a raw block volume through CSI, FUSE and loop device, over the three sizes of chunks. */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { describeBlockContract, type BlockDevice } from '../support/block-contract.ts';
-import { canMount, canUseFuse, canUseLoop, describeIf, hasCommand, hasPrograms } from '../support/capabilities.ts';
-import { blockCapability, publishVolume, unpublishVolume, type PublishedVolume } from '../support/csi-volume.ts';
-import { DriverBed } from '../support/driver-bed.ts';
-import { unmountAll } from '../support/local-driver.ts';
-import { RawDevice } from '../support/raw-device.ts';
+import { describeBlockContract, type BlockDevice } from '../../support/block-contract.ts';
+import { canMount, canUseFuse, canUseLoop, describeIf, hasCommand, hasPrograms } from '../../support/capabilities.ts';
+import { blockCapability, publishVolume, unpublishVolume, type PublishedVolume } from '../../support/csi-volume.ts';
+import { DriverBed } from '../../support/driver-bed.ts';
+import { unmountAll } from '../../support/local-driver.ts';
+import { RawDevice } from '../../support/raw-device.ts';
 
 const MIB = 2 ** 20;
 const VOLUME_BYTES = 64 * MIB;

@@ -9,12 +9,12 @@ import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import fs from 'node:fs';
 import path from 'node:path';
-import { runCommand } from '../../src/util/exec.ts';
-import { canMount, canUseFuse, canUseLoop, describeIf, hasCommand, hasFileSystem, hasPrograms } from '../support/capabilities.ts';
-import { blockCapability, publishNewVolume, unpublishVolume, type Capability } from '../support/csi-volume.ts';
-import { bedOfEachTest, type DriverBed } from '../support/driver-bed.ts';
-import { eventually } from '../support/eventually.ts';
-import { StoreBed } from '../support/store-bed.ts';
+import { runCommand } from '../../../src/util/exec.ts';
+import { canMount, canUseFuse, canUseLoop, describeIf, hasCommand, hasFileSystem, hasPrograms } from '../../support/capabilities.ts';
+import { blockCapability, publishNewVolume, unpublishVolume, type Capability } from '../../support/csi-volume.ts';
+import { bedOfEachTest, type DriverBed } from '../../support/driver-bed.ts';
+import { eventually } from '../../support/eventually.ts';
+import { StoreBed } from '../../support/store-bed.ts';
 
 const MIB = 2 ** 20;
 const GRANULE_BYTES = 4096;

@@ -13,12 +13,12 @@ import {
   writeFileSync,
   writeSync,
 } from 'node:fs';
-import { minimumSizesBytes, type FileSystem } from '../../src/mount/file-systems.ts';
-import { mayResizeMountedExt4 } from '../../src/mount/grow.ts';
-import { SystemMounter } from '../../src/mount/mounter.ts';
-import { syncFileSystem } from '../../src/mount/sync.ts';
-import { canUseLoop, describeIf, hasFileSystem, hasPrograms } from '../support/capabilities.ts';
-import { run, ScratchDevices, statusOf, type ScratchDevice } from '../support/scratch-devices.ts';
+import { minimumSizesBytes, type FileSystem } from '../../../src/mount/file-systems.ts';
+import { mayResizeMountedExt4 } from '../../../src/mount/grow.ts';
+import { SystemMounter } from '../../../src/mount/mounter.ts';
+import { syncFileSystem } from '../../../src/mount/sync.ts';
+import { canUseLoop, describeIf, hasFileSystem, hasPrograms } from '../../support/capabilities.ts';
+import { run, ScratchDevices, statusOf, type ScratchDevice } from '../../support/scratch-devices.ts';
 
 const fileSystems: readonly FileSystem[] = ['ext4', 'xfs', 'btrfs'];
 const sizesMebibytes = { ext4: 64, xfs: 320, btrfs: 160 } as const;

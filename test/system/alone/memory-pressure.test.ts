@@ -3,12 +3,12 @@
  * `make torture CAMPAIGN=memory`). And how much a store has with many volumes: its budget stands in docs/install.md.
  */
 import { expect, test } from '@jest/globals';
-import { runCommand } from '../../src/util/exec.ts';
-import { canMount, canUseFuse, canUseLoop, describeIf, hasCommand, hasFileSystem, hasPrograms } from '../support/capabilities.ts';
-import { blockCapability, publishNewVolume, unpublishVolume } from '../support/csi-volume.ts';
-import { bedOfEachTest } from '../support/driver-bed.ts';
-import { canLimitDirtyPages, canLimitMemory, residentBytes } from '../support/memory-pressure.ts';
-import { writeUnderPressure } from '../support/pressed-writing.ts';
+import { runCommand } from '../../../src/util/exec.ts';
+import { canMount, canUseFuse, canUseLoop, describeIf, hasCommand, hasFileSystem, hasPrograms } from '../../support/capabilities.ts';
+import { blockCapability, publishNewVolume, unpublishVolume } from '../../support/csi-volume.ts';
+import { bedOfEachTest } from '../../support/driver-bed.ts';
+import { canLimitDirtyPages, canLimitMemory, residentBytes } from '../../support/memory-pressure.ts';
+import { writeUnderPressure } from '../../support/pressed-writing.ts';
 
 const MIB = 2 ** 20;
 const LIMIT_MS = 180_000;

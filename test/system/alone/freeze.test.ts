@@ -4,16 +4,16 @@ import { spawn } from 'node:child_process';
 import { closeSync, existsSync, openSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { once } from 'node:events';
-import { freezeFileSystem, type FrozenFileSystem } from '../../src/mount/freeze.ts';
-import { FreezeNotes } from '../../src/mount/freeze-notes.ts';
-import { canUseLoop, describeIf, hasFileSystem, hasPrograms } from '../support/capabilities.ts';
-import { presentSequence } from '../../src/linux/loop-device.ts';
-import { startChild } from '../support/child.ts';
-import { eventually } from '../support/eventually.ts';
-import { startRoleProgram } from '../support/role-program.ts';
-import { run, ScratchDevices, statusOf, type ScratchDevice } from '../support/scratch-devices.ts';
+import { freezeFileSystem, type FrozenFileSystem } from '../../../src/mount/freeze.ts';
+import { FreezeNotes } from '../../../src/mount/freeze-notes.ts';
+import { canUseLoop, describeIf, hasFileSystem, hasPrograms } from '../../support/capabilities.ts';
+import { presentSequence } from '../../../src/linux/loop-device.ts';
+import { startChild } from '../../support/child.ts';
+import { eventually } from '../../support/eventually.ts';
+import { startRoleProgram } from '../../support/role-program.ts';
+import { run, ScratchDevices, statusOf, type ScratchDevice } from '../../support/scratch-devices.ts';
 
-const freezer = join(import.meta.dirname, '../support/freezer-process.ts');
+const freezer = join(import.meta.dirname, '../../support/freezer-process.ts');
 const coded = (code: string) => expect.objectContaining({ code });
 
 describeIf(
