@@ -82,9 +82,22 @@ export class Driver {
 
   /** Kills the process of the controller that leads, and waits until one leads again, it or another. Only on our own cluster. */
   async killLeader(): Promise<void> {
-    const { pod: name, since } = await this.leader();
-    const pod = await this.#kube.get({ kind: 'Pod', name, namespace: this.namespace });
-    await this.#ownCluster().killContainer(pod['spec'].nodeName, containerOf(pod, 'controller')?.['containerID']);
+    const cluster = this.#ownCluster();
+    let since = '';
+    // Right after it was killed before, its pod's status may still name the container that is gone.
+    const kill = async (): Promise<true | string> => {
+      const leader = await this.leader();
+      since = leader.since;
+      const pod = await this.#kube.get({ kind: 'Pod', name: leader.pod, namespace: this.namespace });
+      try {
+        await cluster.killContainer(pod['spec'].nodeName, containerOf(pod, 'controller')?.['containerID']);
+        return true;
+      } catch (error) {
+        if (!(error as Error).message.includes('no running task found')) throw error;
+        return `its container is gone already: ${leader.pod}`;
+      }
+    };
+    await this.#kube.until('the leading controller is killed', kill, { timeoutMs: readyLimitMs, namespaces: [this.namespace] });
     const probe = async () => (await this.leader()).since !== since || 'nobody has taken the lease yet';
     await this.#kube.until('a controller leads again', probe, { timeoutMs: readyLimitMs, namespaces: [this.namespace] });
   }
