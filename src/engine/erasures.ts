@@ -16,8 +16,6 @@ import { SlotBitmap } from './slot-bitmap.ts';
 
 export class Erasures {
   readonly #marks: SlotBitmap;
-  /** A bit a slot: nobody refers to it, and it is not free yet. */
-  readonly #leaving: Uint32Array;
   #leavingCount = 0;
   /** A bit a slot: it is to be overwritten. A start may find a whole pool of them, at once. */
   readonly #waiting: Uint32Array;
@@ -31,8 +29,7 @@ export class Erasures {
 
   constructor(slots: number) {
     this.#marks = new SlotBitmap('erasures', slots);
-    this.#leaving = new Uint32Array(Math.ceil(slots / 32));
-    this.#waiting = new Uint32Array(this.#leaving.length);
+    this.#waiting = new Uint32Array(Math.ceil(slots / 32));
   }
 
   /** Takes over what a checkpoint stores. Where a row is damaged everything is erased when it is left: that harms nobody. */
@@ -76,7 +73,6 @@ export class Erasures {
 
   /** Nobody refers to these of 32 marked slots, for good: they have to be erased first. Returns how many they are. */
   leaveSome(index: number, bits: number): number {
-    this.#leaving[index]! |= bits;
     this.#waiting[index]! |= bits;
     let count = 0;
     for (let rest = bits; rest !== 0; rest &= rest - 1) count++;
@@ -128,7 +124,6 @@ export class Erasures {
   committed(): readonly number[] {
     const free = this.#captured;
     this.#captured = [];
-    for (const slot of free) this.#leaving[slot >>> 5]! &= ~(1 << (slot & 31));
     this.#leavingCount -= free.length;
     return free;
   }

@@ -3,51 +3,66 @@ import type { DamagedChunk, DamagedPlace, DamageReport } from './control.ts';
 import { Entry } from './entry.ts';
 import { FrozenWalk, type Visit, type Walker } from './frozen-walk.ts';
 import { FANOUT } from './geometry.ts';
+import type { StoredObject } from './objects.ts';
 import { isLeaf, type Page } from './page.ts';
-import type { Damage } from './seals.ts';
+import { DAMAGE_LIMIT, type Damage } from './seals.ts';
 import type { EngineState } from './state.ts';
 import { EMPTY, indexAt, MISSING } from './tree.ts';
 
 const LOOKUPS_A_SLICE = 64;
 /** Places in one report, beside the first of each chunk: an answer has to fit into a message. */
 const PLACES_LIMIT = 10_000;
-/** As many damaged chunks as the engine remembers one by one: with as many, there may be more. */
-const CHUNKS_LIMIT = 1000;
 
-/** The slots that snapshots hold, a bit each. */
-export class HeldWalk extends FrozenWalk {
-  readonly #held: Uint32Array;
+/** Visits each slot of these objects, those of a page that several share once. */
+abstract class SlotWalk extends FrozenWalk {
   readonly #pages = new Set<number>();
-  readonly #done: (held: Uint32Array) => void;
 
-  constructor(state: EngineState, done: (held: Uint32Array) => void) {
+  constructor(state: EngineState, objects: Iterable<StoredObject>) {
     super(state);
-    this.#done = done;
-    this.#held = new Uint32Array(Math.ceil(state.slots.counts.slots / 32));
-    for (const object of state.objects.all()) {
-      const { rootNumber, lineage } = object;
-      if (object.kind !== 'snapshot' || rootNumber === 0 || this.#pages.has(rootNumber)) continue;
-      this.#pages.add(rootNumber);
+    for (const { rootNumber, lineage } of objects) {
+      if (rootNumber === 0 || !this.#isNew(rootNumber)) continue;
       this.pin(rootNumber, { number: rootNumber, firstChunk: 0, exclusive: false, lineage });
     }
   }
 
+  protected abstract slot(slot: number, chunk: number, lineage: number): void;
+
   protected visit(page: Page, visit: Visit): void {
     if (!isLeaf(page)) {
       this.eachChild(page, visit, (number, firstChunk) => {
-        if (this.#pages.has(number)) return;
-        this.#pages.add(number);
-        this.push({ ...visit, number, firstChunk });
+        if (this.#isNew(number)) this.push({ ...visit, number, firstChunk });
       });
       return;
     }
     for (let index = 0; index < FANOUT; index++) {
       page.read(index, this.entry);
-      for (let layer = 0; layer < this.entry.count; layer++) {
-        const slot = this.entry.slots[layer]!;
-        this.#held[slot >>> 5]! |= 1 << (slot & 31);
-      }
+      for (let layer = 0; layer < this.entry.count; layer++) this.slot(this.entry.slots[layer]!, visit.firstChunk + index, visit.lineage);
     }
+  }
+
+  #isNew(number: number): boolean {
+    if (this.#pages.has(number)) return false;
+    this.#pages.add(number);
+    return true;
+  }
+}
+
+/** The slots that snapshots hold, a bit each. */
+export class HeldWalk extends SlotWalk {
+  readonly #held: Uint32Array;
+  readonly #done: (held: Uint32Array) => void;
+
+  constructor(state: EngineState, done: (held: Uint32Array) => void) {
+    super(
+      state,
+      [...state.objects.all()].filter(({ kind }) => kind === 'snapshot'),
+    );
+    this.#done = done;
+    this.#held = new Uint32Array(Math.ceil(state.slots.counts.slots / 32));
+  }
+
+  protected slot(slot: number): void {
+    this.#held[slot >>> 5]! |= 1 << (slot & 31);
   }
 
   protected finish(): void {
@@ -62,37 +77,17 @@ interface SlotPlace {
 }
 
 /** Finds the chunk that each damaged slot is for. */
-class PlaceWalk extends FrozenWalk {
-  readonly #pages = new Set<number>();
+class PlaceWalk extends SlotWalk {
   readonly #wanted: ReadonlyMap<number, Damage>;
   readonly found = new Map<number, SlotPlace>();
 
   constructor(state: EngineState, wanted: ReadonlyMap<number, Damage>) {
-    super(state);
+    super(state, state.objects.all());
     this.#wanted = wanted;
-    for (const { rootNumber, lineage } of state.objects.all()) {
-      if (rootNumber === 0 || this.#pages.has(rootNumber)) continue;
-      this.#pages.add(rootNumber);
-      this.pin(rootNumber, { number: rootNumber, firstChunk: 0, exclusive: false, lineage });
-    }
   }
 
-  protected visit(page: Page, visit: Visit): void {
-    if (!isLeaf(page)) {
-      this.eachChild(page, visit, (number, firstChunk) => {
-        if (this.#pages.has(number)) return;
-        this.#pages.add(number);
-        this.push({ ...visit, number, firstChunk });
-      });
-      return;
-    }
-    for (let index = 0; index < FANOUT; index++) {
-      page.read(index, this.entry);
-      for (let layer = 0; layer < this.entry.count; layer++) {
-        const slot = this.entry.slots[layer]!;
-        if (this.#wanted.has(slot)) this.found.set(slot, { chunk: visit.firstChunk + index, lineage: visit.lineage });
-      }
-    }
+  protected slot(slot: number, chunk: number, lineage: number): void {
+    if (this.#wanted.has(slot)) this.found.set(slot, { chunk, lineage });
   }
 
   protected finish(): void {
@@ -126,7 +121,7 @@ export class DamageWalk implements Walker {
     this.#state = state;
     this.#done = done;
     this.#damaged = new Map(state.seals.damaged);
-    this.#more = this.#damaged.size >= CHUNKS_LIMIT;
+    this.#more = this.#damaged.size >= DAMAGE_LIMIT;
     this.#places = this.#damaged.size === 0 ? null : new PlaceWalk(state, this.#damaged);
   }
 

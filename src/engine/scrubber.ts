@@ -14,15 +14,13 @@ import type { ChunkBuffers } from './chunk-buffers.ts';
 import type { ScrubMode, ScrubStatus } from './control.ts';
 import { HeldWalk } from './held-walk.ts';
 import type { Walker } from './frozen-walk.ts';
-import { checksumOfChunk, decodeChecksumRow, SLOTS_A_CHECKSUM_ROW } from './seals.ts';
+import { checksumOfChunk, DAMAGE_LIMIT, decodeChecksumRow, SLOTS_A_CHECKSUM_ROW } from './seals.ts';
 import type { EngineState } from './state.ts';
 
 /** Slots that are passed over in one slice when there is nothing to do about them. */
 const SLOTS_A_SLICE = 8192;
 /** Rows that may wait for a checkpoint: 4 KiB each. */
 const DIRTY_ROWS_LIMIT = 512;
-/** Damaged slots that are remembered one by one. */
-export const DAMAGE_LIMIT = 1000;
 /** Of a pass that was over before its walk began. */
 const NO_WALK: Walker = { step: () => true, over: true };
 /** A pass may catch up on so much time when it was kept waiting. */

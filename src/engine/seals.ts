@@ -20,6 +20,9 @@ export const SLOTS_A_CHECKSUM_ROW = 1000;
 /** Slots whose seals come off in one slice. */
 const SLOTS_A_SLICE = 2048;
 
+/** Damaged slots that are remembered one by one: with as many, there may be more. */
+export const DAMAGE_LIMIT = 1000;
+
 /** What a scrub found: the bytes do not equal the checksum, or the disk does not return them. */
 export type Damage = 'changed' | 'unreadable';
 

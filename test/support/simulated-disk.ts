@@ -15,6 +15,7 @@
  *   two writes in flight at the same block are a violation, because nobody could say which one stays.
  */
 import type { Disk } from '../../src/engine/ports.ts';
+import { takeFault, type InjectedFault } from './injected-faults.ts';
 import type { SeededRandom } from './seeded-random.ts';
 import { Violation } from './violation.ts';
 
@@ -78,13 +79,7 @@ interface DiskOperation {
 }
 
 /** A fault that was injected. */
-export interface FaultState {
-  readonly fault: DiskFault;
-  skip: number;
-  times: number;
-  /** Operations that it has hit. */
-  hits: number;
-}
+export type FaultState = InjectedFault<DiskFault>;
 
 const paces: readonly Pace[] = [...new Array<Pace>(33).fill('normal'), ...new Array<Pace>(6).fill('slow'), 'stuck'];
 
@@ -265,7 +260,7 @@ export class SimulatedDisk {
     if (kind !== 'sync') this.#refuseSharing(kind, offsetBytes, lengthBytes, memoryOffset);
     this.counts[kind] += 1;
     this.#now += 1;
-    const fault = this.#faultFor(kind);
+    const fault = takeFault(this.#faults, kind);
     this.#operations.push({
       kind,
       offsetBytes,
@@ -298,20 +293,6 @@ export class SimulatedDisk {
         throw new Violation(`${this.#name}: a ${kind} uses memory ${memoryOffset} while a ${other.kind} in flight uses it`);
       }
     }
-  }
-
-  #faultFor(kind: DiskOperationKind): DiskFault | null {
-    for (const state of this.#faults) {
-      if (state.fault.kind !== kind || state.times === 0) continue;
-      if (state.skip > 0) {
-        state.skip -= 1;
-        continue;
-      }
-      state.times -= 1;
-      state.hits += 1;
-      return state.fault;
-    }
-    return null;
   }
 
   /** The next `blocks` blocks of a read or write take effect. Of an operation that will fail only some do. */

@@ -8,6 +8,7 @@
  * - A call may be made to fail. A commit that fails changes nothing, or is there all the same, readable or durable.
  */
 import type { MetadataChange, MetadataImage, MetadataStore, MetadataTable } from '../../src/engine/ports.ts';
+import { takeFault, type InjectedFault } from './injected-faults.ts';
 import type { SeededRandom } from './seeded-random.ts';
 import { Violation } from './violation.ts';
 
@@ -23,13 +24,7 @@ export interface MetadataFault {
 }
 
 /** A fault that was injected. */
-export interface MetadataFaultState {
-  readonly fault: MetadataFault;
-  skip: number;
-  times: number;
-  /** Calls that it has hit. */
-  hits: number;
-}
+export type MetadataFaultState = InjectedFault<MetadataFault>;
 
 type Tables = Record<MetadataTable, Map<number, Uint8Array>>;
 type Call = { readonly fault: MetadataFault | null } & (
@@ -77,19 +72,19 @@ export class SimulatedMetadata {
     return {
       load: (done) => {
         this.counts.loads += 1;
-        this.#calls.push({ kind: 'load', done, fault: this.#faultFor('load') });
+        this.#calls.push({ kind: 'load', done, fault: takeFault(this.#faults, 'load') });
       },
       readPage: (key, done) => {
         this.counts.pages += 1;
-        this.#calls.push({ kind: 'page', table: 'pages', key, done, fault: this.#faultFor('page') });
+        this.#calls.push({ kind: 'page', table: 'pages', key, done, fault: takeFault(this.#faults, 'page') });
       },
       readChecksums: (key, done) => {
         this.counts.pages += 1;
-        this.#calls.push({ kind: 'page', table: 'checksums', key, done, fault: this.#faultFor('page') });
+        this.#calls.push({ kind: 'page', table: 'checksums', key, done, fault: takeFault(this.#faults, 'page') });
       },
       commit: (changes, done) => {
         this.counts.commits += 1;
-        const fault = this.#faultFor('commit');
+        const fault = takeFault(this.#faults, 'commit');
         const error = fault ? new Error('simulated: no space for the commit') : null;
         const values = changes.map((change) => (change.value ? new Uint8Array(change.value) : null));
         this.#commits.push({ changes: [...changes], values, done, error, happens: fault?.how === 'done', readable: false });
@@ -181,20 +176,6 @@ export class SimulatedMetadata {
 
   durableRow(table: MetadataTable, key: number): Uint8Array | null {
     return copyOf(this.#durable[table].get(key));
-  }
-
-  #faultFor(kind: MetadataCallKind): MetadataFault | null {
-    for (const state of this.#faults) {
-      if (state.fault.kind !== kind || state.times === 0) continue;
-      if (state.skip > 0) {
-        state.skip -= 1;
-        continue;
-      }
-      state.times -= 1;
-      state.hits += 1;
-      return state.fault;
-    }
-    return null;
   }
 
   /** A bit of a row is lost. */
