@@ -6,6 +6,7 @@ import { Counter, Gauge, type Metric } from 'prom-client';
 import { LATENCY_BOUNDS_SECONDS, OPERATION_NAMES } from '../block/statistics.ts';
 import type { Logger } from '../util/log.ts';
 import type { Metrics } from '../util/metrics.ts';
+import { CHANGING_CALLS } from './data-thread/call-times.ts';
 import type { DataStatistics, DeviceStatistics, EngineControl, MetadataWatch } from './data-thread/control.ts';
 import { wireId } from './wire/ids.ts';
 import type { ScrubMessage, SnapshotMessage, UsageMessage, VolumeMessage } from './wire/messages.ts';
@@ -69,6 +70,7 @@ class Figures {
   readonly #bytes: Counter;
   readonly #errors: Counter;
   readonly #latency = new LatencyHistogram();
+  readonly #calls = new EngineCalls();
   #surveying: Promise<void> | null = null;
 
   constructor(options: StoreMetricsOptions) {
@@ -93,7 +95,8 @@ class Figures {
     this.#bytes = this.#counter('chunkstore_volume_bytes_total', 'Bytes that these requests read, wrote or zeroed.', REQUEST_LABELS);
     this.#errors = this.#counter('chunkstore_volume_errors_total', 'Requests that failed.', REQUEST_LABELS);
     options.metrics.registry.registerMetric(this.#latency as unknown as Metric);
-    this.#names.push(this.#latency.name);
+    options.metrics.registry.registerMetric(this.#calls as unknown as Metric);
+    this.#names.push(this.#latency.name, this.#calls.name);
     const recovered = this.#gauge('chunkstore_recovered_requests', 'Requests that a predecessor left, at the start of this process.', [
       'how',
     ]);
@@ -169,7 +172,7 @@ class Figures {
     }
   }
 
-  #showRequests({ devices, latency }: DeviceStatistics): void {
+  #showRequests({ devices, latency, calls }: DeviceStatistics): void {
     for (const counter of [this.#requests, this.#bytes, this.#errors]) counter.reset();
     for (const { objectId, counts } of devices) {
       const volume = wireId(this.#options.poolId, objectId);
@@ -181,6 +184,7 @@ class Figures {
       }
     }
     this.#latency.show(latency);
+    this.#calls.show(calls);
   }
 
   #gauges<Name extends string>(prefix: string, help: Readonly<Record<Name, readonly [name: string, help: string]>>): Record<Name, Gauge> {
@@ -268,6 +272,30 @@ class LatencyHistogram {
       const sum = { labels: { operation }, value: sumSeconds, metricName: `${this.name}_sum` };
       return [...buckets, sum, { labels: { operation }, value: total, metricName: `${this.name}_count` }];
     });
+  }
+
+  get(): Promise<object> {
+    return Promise.resolve({ name: this.name, help: this.help, type: this.type, values: this.#values, aggregator: this.aggregator });
+  }
+
+  reset(): void {
+    this.#values = [];
+  }
+}
+
+/** Sums alone, which the data thread keeps: between two scrapes they tell the mean, and of one call all there is. */
+class EngineCalls {
+  readonly name = 'chunkstore_engine_call_duration_seconds';
+  readonly help = 'How long the engine took for calls that change what there is, until that was durable.';
+  readonly type = 'summary';
+  readonly aggregator = 'sum';
+  #values: { readonly labels: Record<string, string>; readonly value: number; readonly metricName: string }[] = [];
+
+  show(calls: DeviceStatistics['calls']): void {
+    this.#values = CHANGING_CALLS.flatMap((call) => [
+      { labels: { call }, value: calls[call].sumSeconds, metricName: `${this.name}_sum` },
+      { labels: { call }, value: calls[call].count, metricName: `${this.name}_count` },
+    ]);
   }
 
   get(): Promise<object> {

@@ -3,6 +3,7 @@ import path from 'node:path';
 import { expect, test } from '@jest/globals';
 import { Operation } from '../../src/block/ports.ts';
 import { Statistics } from '../../src/block/statistics.ts';
+import { CallTimes } from '../../src/store/data-thread/call-times.ts';
 import type { EngineControl } from '../../src/store/data-thread/control.ts';
 import { tellStoreMetrics } from '../../src/store/metrics.ts';
 import { scrubMessage } from '../../src/store/wire/scrub-messages.ts';
@@ -50,6 +51,7 @@ async function scrape(metrics: Metrics): Promise<Map<string, number>> {
 function setUp(options: { metrics?: Metrics } = {}) {
   const { metrics = createMetrics({ role: 'store', version: '1' }) } = options;
   const counts = new Statistics({ devices: 1 });
+  const calls = new CallTimes();
   const volume = {
     id: `${poolId}.${objectId}`,
     name: 'data',
@@ -71,7 +73,9 @@ function setUp(options: { metrics?: Metrics } = {}) {
     metrics,
     poolId,
     engine,
-    statistics: { statistics: async () => ({ devices: [{ objectId, counts: counts.ofDevice(0) }], latency: counts.latency() }) },
+    statistics: {
+      statistics: async () => ({ devices: [{ objectId, counts: counts.ofDevice(0) }], latency: counts.latency(), calls: calls.sums() }),
+    },
     metadata: { metadataSpace: async () => ({ usedBytes: 20, reservedBytes: 30, hostFreeBytes: 40, mapBytes: 50, problem: null }) },
     service: {
       getPool: async () => ({ provisionLimitBytes: 10_000, reserveBytes: 15 }),
@@ -84,7 +88,7 @@ function setUp(options: { metrics?: Metrics } = {}) {
     recovered: { answered: 4, submitted: 5 },
     log: silentLogger(),
   });
-  return { metrics, counts, failing, telling };
+  return { metrics, counts, calls, failing, telling };
 }
 
 test('a scrape tells space, what the engine is busy with and the requests of each volume', async () => {
@@ -119,6 +123,17 @@ test('latency classes add up, as Prometheus wants them', async () => {
   expect(values.get('chunkstore_request_duration_seconds_count{operation="read"}')).toBe(3);
 });
 
+test('calls of the engine that change what there is are told with their times, and others are not', async () => {
+  const { metrics, calls } = setUp();
+  for (const tookMs of [2, 4]) calls.record('snapshot', tookMs);
+  calls.record('list', 8);
+  const values = await scrape(metrics);
+  expect(values.get('chunkstore_engine_call_duration_seconds_sum{call="snapshot"}')).toBe(0.006);
+  expect(values.get('chunkstore_engine_call_duration_seconds_count{call="snapshot"}')).toBe(2);
+  expect(values.get('chunkstore_engine_call_duration_seconds_count{call="revert"}')).toBe(0);
+  expect([...values.keys()].filter((name) => name.includes('call="list"'))).toEqual([]);
+});
+
 test('counters do not grow by being scraped', async () => {
   const { metrics, counts } = setUp();
   counts.record(0, Operation.write, 4096, 0, 0, 1);
@@ -139,9 +154,9 @@ test('a store that stands by tells nothing of its pool, and may do so again', as
   const { metrics, telling } = setUp();
   telling.stop();
   const values = await scrape(metrics);
-  expect([...values.keys()].filter((name) => /^chunkstore_(pool|metadata|scrub|volume|request|checkpoint|recovered)/.test(name))).toEqual(
-    [],
-  );
+  expect(
+    [...values.keys()].filter((name) => /^chunkstore_(pool|metadata|scrub|volume|request|checkpoint|recovered|engine)/.test(name)),
+  ).toEqual([]);
   expect(() => setUp({ metrics })).not.toThrow();
 });
 

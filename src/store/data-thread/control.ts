@@ -16,6 +16,7 @@ import type {
   Usage,
 } from '../../engine/control.ts';
 import type { MetadataSpace } from '../metadata/environment.ts';
+import type { CallTimesByCall } from './call-times.ts';
 
 interface Answers {
   create: ObjectAnswer;
@@ -58,6 +59,7 @@ export interface DeviceConnection {
 export interface DeviceStatistics {
   readonly devices: readonly { readonly objectId: ObjectId; readonly counts: CountsOfDevice }[];
   readonly latency: Readonly<Record<OperationName, Latency>>;
+  readonly calls: CallTimesByCall;
 }
 
 /** What was done on the connections that are served, and how long it took. */

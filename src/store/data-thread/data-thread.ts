@@ -17,6 +17,7 @@ import { SharedMemory } from '../../linux/memory.ts';
 import { assert } from '../../util/assert.ts';
 import { StoreError } from '../../util/errors.ts';
 import { MetadataStoreClient } from '../metadata/client.ts';
+import { CallTimes } from './call-times.ts';
 import type { DeviceConnection, DeviceStatistics } from './control.ts';
 import { ARENA_COUNTS } from './memory-layout.ts';
 import type { DataThreadMessage, DataThreadOpening, DataThreadRequest, DataThreadSetup, MessageError } from './messages.ts';
@@ -41,6 +42,7 @@ class DataThread {
   /** The engine's device of each connection. */
   readonly #devices = new Map<number, number>();
   readonly #objects = new Map<number, ObjectId>();
+  readonly #callTimes = new CallTimes();
 
   constructor(setup: DataThreadSetup) {
     this.#setup = setup;
@@ -180,7 +182,11 @@ class DataThread {
   }
 
   #control(request: ControlRequest, reply: Reply): void {
-    this.#engine.control(request, (error, answer) => reply(error === null ? null : messageError(error), answer));
+    const begunMs = performance.now();
+    this.#engine.control(request, (error, answer) => {
+      this.#callTimes.record(request.kind, performance.now() - begunMs);
+      reply(error === null ? null : messageError(error), answer);
+    });
   }
 
   #add(connection: DeviceConnection): void {
@@ -213,7 +219,7 @@ class DataThread {
       const objectId = this.#objects.get(connection);
       return counts === null || objectId === undefined ? [] : [{ objectId, counts }];
     });
-    return { devices, latency: this.#loop.latency() };
+    return { devices, latency: this.#loop.latency(), calls: this.#callTimes.sums() };
   }
 
   #send(message: DataThreadMessage): void {
