@@ -6,12 +6,11 @@
  *   make build; TMPDIR=/dev/shm node test/bench/pause.ts [--mapped GIB] [--deaths N]
  */
 import { spawnSync } from 'node:child_process';
-import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { encodePoolIdentity, readPoolIdentity } from '../../src/store/pool/pool.ts';
+import { makeSparse } from '../support/sparse-pool.ts';
 import { StoreBed, type BedProcess, type Load } from '../support/store-bed.ts';
 import { median } from './statistics.ts';
 
@@ -113,11 +112,4 @@ function fill(device: string): void {
   ];
   const { status, stderr } = spawnSync('fio', parameters, { encoding: 'utf8', timeout: FILL_LIMIT_MS, cwd: bed.folder });
   if (status !== 0) throw new Error(`fio: ${stderr}`);
-}
-
-/** Gives the pool of a store that has ended more room than the disk has. */
-function makeSparse(folder: string, dataBytes: number): void {
-  const identity = readPoolIdentity(folder)!;
-  fs.truncateSync(path.join(folder, 'data'), dataBytes);
-  fs.writeFileSync(path.join(folder, 'pool.json'), encodePoolIdentity({ ...identity, dataBytes }));
 }

@@ -194,10 +194,10 @@ export class Load {
 }
 
 export class StoreBed {
-  readonly folder = fs.mkdtempSync(path.join(os.tmpdir(), 'chunkstore-stores-'));
-  readonly endpoint = `unix://${this.folder}/run/store.sock`;
-  readonly keeperSocket = path.join(this.folder, 'run/keeper.sock');
-  readonly client = new StoreClient({ target: this.endpoint, timeoutMs: 5_000 });
+  readonly folder: string;
+  readonly endpoint: string;
+  readonly keeperSocket: string;
+  readonly client: StoreClient;
   readonly #poolSize: string;
   /** The program that its processes run. */
   readonly main: string;
@@ -205,8 +205,13 @@ export class StoreBed {
   readonly #loads: Load[] = [];
   #poolId = '';
 
-  /** With `built` the processes run what `make build` made, which starts sooner than the source. */
-  constructor(options: { readonly poolSize?: string; readonly built?: boolean } = {}) {
+  /** With `built` the processes run what `make build` made, which starts sooner than the source. The folder is made in
+   * `parent`, or among the temporary ones. */
+  constructor(options: { readonly poolSize?: string; readonly built?: boolean; readonly parent?: string } = {}) {
+    this.folder = fs.mkdtempSync(path.join(options.parent ?? os.tmpdir(), 'chunkstore-stores-'));
+    this.endpoint = `unix://${this.folder}/run/store.sock`;
+    this.keeperSocket = path.join(this.folder, 'run/keeper.sock');
+    this.client = new StoreClient({ target: this.endpoint, timeoutMs: 5_000 });
     this.#poolSize = options.poolSize ?? '512MiB';
     this.main = options.built === true ? BUILT_MAIN : MAIN;
   }
