@@ -47,13 +47,15 @@ demo: build ## show the whole path on this machine: volumes, snapshots, clones, 
 	@sh test/setup/debian-packages.sh
 	@node test/demo/demo.ts
 
-# More or less of it: make bench BENCH=--full, or with the flags that the head of test/bench/bench.ts lists.
-BENCH ?= --cut-sizes 1,4,16
+# QUICK=1 takes five minutes, FULL=1 much longer; BENCH holds more flags, which the head of test/bench/bench.ts lists:
+# make bench QUICK=1 BENCH="--only io --json figures.json".
+BENCH ?=
 
 .PHONY: bench
-bench: build ## measure snapshots, and random I/O beside a plain loop device (as root)
+bench: build ## measure beside a plain loop device and other stores (as root); QUICK=1 takes five minutes, FULL=1 longer
 	@sh test/setup/debian-packages.sh
-	@node test/bench/bench.ts $(BENCH)
+	@sh test/setup/bench-packages.sh
+	@node test/bench/bench.ts $(if $(QUICK),--quick) $(if $(FULL),--full) $(BENCH)
 
 # One campaign alone, as the line of a failure says: make torture SECONDS=1 CAMPAIGN=walks SEED=18.
 SECONDS ?= 600

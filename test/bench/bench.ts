@@ -1,129 +1,129 @@
 /**
- * `make bench`: figures, no verdicts. Random and sequential I/O beside a loop device on a plain file, before and after
- * snapshots; snapshot, clone and revert by size of the volume; creation through CSI. Needs root, fio, and room on disk.
+ * `make bench`: measures this project beside its peers on this machine, part by part, and tells the figures, and which goals
+ * they meet. Needs root and the programs of test/setup; a part whose programs are missing is skipped, loudly. A part that
+ * fails or is interrupted loses no figure of the others: the status is then 1, and the last lines say what went wrong.
  *
- *   node test/bench/bench.ts [--full] [--output table|json] [--folder DIR] [--only io,create,cuts]
- *     [--io-size GIB] [--seconds S] [--rounds N] [--new-pool] [--cut-sizes GIB,GIB,...] [--samples N]
+ *   node test/bench/bench.ts [--quick | --full] [--only PART,...] [--folder DIR] [--rounds N] [--seconds S]
+ *     [--output table|json] [--json FILE] [--docs]
  *
- * Without --full: cuts of volumes of 1 and 4 GiB, and short runs of fio. With it: also of 16 GiB, which takes some minutes
- * to be written, and longer runs. `make bench` takes the short runs and all three sizes; `make bench BENCH=--full`.
+ * --folder is on the disk that is measured, the machine's folder for temporary files otherwise. --docs makes
+ * docs/performance.md from the run; test/bench/report/write.ts makes it from a FILE of an earlier one.
  */
 import fs from 'node:fs';
 import os from 'node:os';
-import { parseArgs } from 'node:util';
-import { blockCapability } from '../support/csi-volume.ts';
-import { runGuarded, type Guarded } from '../support/guarded-run.ts';
-import type { LocalDriver } from '../support/local-driver.ts';
-import { canMount, canUseFuse, canUseLoop, hasCommand, hasPrograms } from '../support/machine.ts';
-import { formatBytes } from '../../src/operator/output.ts';
-import { measureCuts, poolBytesOf as cutPoolBytesOf, type CutResult } from './cuts.ts';
-import { measureIo, poolBytesOf as ioPoolBytesOf, type IoResult } from './random-io.ts';
-import { describeMachine, reportLines, type CreationResult } from './report.ts';
-import { median, timed } from './statistics.ts';
+import { judge } from './goals.ts';
+import type { Measurement, PartContext } from './measurement.ts';
+import { parseOptions, USAGE, type BenchOptions } from './options.ts';
+import { PartFailure, type Part } from './part.ts';
+import { parts } from './parts.ts';
+import { encodeDocument, makeDocument, type BenchDocument, type PartOutcome } from './report/document.ts';
+import { machineFacts, sourceRevision } from './report/machine-facts.ts';
+import { reportLines } from './report/report-lines.ts';
 
-const GIB = 2 ** 30;
-const limitMs = 60 * 60_000;
-/** Log, metadata, and what others write meanwhile. */
-const spareBytes = GIB;
-
-const { values } = parseArgs({
-  options: {
-    full: { type: 'boolean', default: false },
-    output: { type: 'string', default: 'table' },
-    folder: { type: 'string', default: os.tmpdir() },
-    only: { type: 'string', default: 'io,create,cuts' },
-    'io-size': { type: 'string', default: '1' },
-    seconds: { type: 'string' },
-    rounds: { type: 'string' },
-    'new-pool': { type: 'boolean', default: false },
-    'cut-sizes': { type: 'string' },
-    samples: { type: 'string', default: '20' },
-  },
-});
-const full = values.full;
-const parts = values.only.split(',');
-const io = {
-  sizeBytes: numberOf('io-size', values['io-size']) * GIB,
-  seconds: numberOf('seconds', values.seconds ?? (full ? '4' : '2')),
-  rounds: numberOf('rounds', values.rounds ?? (full ? '5' : '3')),
-  newPool: values['new-pool'],
-};
-const cutBytes = (values['cut-sizes'] ?? (full ? '1,4,16' : '1,4')).split(',').map((size) => numberOf('cut-sizes', size) * GIB);
-const samples = numberOf('samples', values.samples);
-const ioPoolBytes = parts.includes('io') ? ioPoolBytesOf(io.sizeBytes) : GIB;
-const cutPoolBytes = cutPoolBytesOf(cutBytes);
-
-function numberOf(name: string, text: string): number {
-  const value = Number(text);
-  if (Number.isFinite(value) && value > 0) return value;
-  console.error(`bench: --${name} takes positive numbers, not ${JSON.stringify(text)}`);
-  return process.exit(2);
-}
+const WRONG_USE = 2;
 
 /** Progress, so that standard output has the report alone. */
 const progress = (line: string): void => console.error(`bench: ${line}`);
 
-function lacks(): string[] {
-  const needs = [canMount(), canUseFuse(), canUseLoop(), hasCommand(), hasPrograms('fio', 'losetup', 'umount')];
-  const { bavail, bsize } = fs.statfsSync(values.folder);
-  const neededBytes = Math.max(ioPoolBytes + io.sizeBytes, parts.includes('cuts') ? cutPoolBytes : 0) + spareBytes;
-  const space = `${values.folder} has ${formatBytes(bavail * bsize)} free, and ${formatBytes(neededBytes)} are needed; --folder names another, --io-size and --cut-sizes ask for less`;
-  return [...needs.map(({ lack }) => lack), bavail * bsize < neededBytes ? space : undefined].filter((lack) => lack !== undefined);
-}
-
-async function measureCreation(driver: LocalDriver): Promise<CreationResult> {
-  const before = (await driver.store.getPool()).usedBytes;
-  const times: number[] = [];
-  const ids: string[] = [];
-  for (let index = 0; index < samples; index += 1) {
-    const request = { name: `created-${index}`, capacityRange: { requiredBytes: GIB }, volumeCapabilities: [blockCapability] };
-    times.push(await timed(async () => ids.push((await driver.csi.controller.createVolume(request)).volume?.volumeId ?? '')));
-  }
-  const { usedBytes } = await driver.store.getPool();
-  for (const volumeId of ids) await driver.csi.controller.deleteVolume({ volumeId });
-  return { volumeBytes: GIB, samples, medianMs: median(times), worstMs: Math.max(...times), usedBytes: usedBytes - before };
-}
-
-interface Measured {
-  io: readonly IoResult[];
-  cuts: readonly CutResult[];
-  creation: CreationResult | null;
-}
-
-async function measureAll(guarded: Guarded, measured: Measured): Promise<void> {
-  const mebibytes = (bytes: number): string => `${Math.ceil(bytes / 2 ** 20)}MiB`;
-  if (parts.includes('io') || parts.includes('create')) {
-    // Volumes without data are many times the pool.
-    const flags = ['--overprovisioning', '100'];
-    const driver = await guarded.startDriver({ name: 'io', size: mebibytes(ioPoolBytes), flags });
-    if (parts.includes('create')) measured.creation = await measureCreation(driver);
-    if (parts.includes('io')) measured.io = await measureIo(guarded, driver, io, progress);
-    await guarded.stopDriver(driver);
-  }
-  if (parts.includes('cuts')) {
-    const driver = await guarded.startDriver({ name: 'cuts', size: mebibytes(cutPoolBytes) });
-    measured.cuts = await measureCuts(driver, { volumeBytes: cutBytes, samples, signal: guarded.signal }, progress);
-    await guarded.stopDriver(driver);
-  }
-}
-
 async function main(): Promise<number> {
-  const missing = lacks();
-  if (missing.length > 0) {
-    console.error(['the benchmark cannot run here:', ...missing.map((lack) => `  ${lack}`)].join('\n'));
-    return 1;
+  const parsed = parseOptions(process.argv.slice(2), { parts: parts.map(({ name }) => name), defaultFolder: os.tmpdir() });
+  const complaints = 'complaints' in parsed ? parsed.complaints : folderComplaints(parsed.options.folder);
+  if ('complaints' in parsed || complaints.length > 0) {
+    console.error([...complaints.map((complaint) => `bench: ${complaint}`), USAGE].join('\n'));
+    return WRONG_USE;
   }
-  const machine = describeMachine(fs.realpathSync(values.folder));
-  const measured: Measured = { io: [], cuts: [], creation: null };
-  const problems = await runGuarded({ prefix: 'chunkstore-bench-', parent: values.folder, limitMs }, (guarded) =>
-    measureAll(guarded, measured),
-  );
-  const pool = io.newPool ? 'new; its space was never written' : 'its space was written once before, as in use; --new-pool leaves that out';
-  const report = { machine: { ...machine, 'pool for I/O': pool }, ...measured };
-  console.log(values.output === 'json' ? JSON.stringify(report, null, 2) : reportLines(report).join('\n'));
-  if (problems.length === 0) return 0;
-  console.error(['bench: FAILED', ...problems.map((problem) => `  ${problem}`)].join('\n'));
-  return 1;
+  const { options } = parsed;
+  const document = await run(options, interruption());
+  if (options.docs) await progressOfDocs(document);
+  console.log(options.output === 'json' ? encodeDocument(document).trimEnd() : reportLines(document).join('\n'));
+  const bad = document.parts.filter(({ outcome }) => outcome === 'failed' || outcome === 'not run');
+  for (const { name, outcome, problems } of bad) {
+    console.error([`bench: ${name}: ${outcome.toUpperCase()}`, ...problems.map((problem) => `  ${problem}`)].join('\n'));
+  }
+  return bad.length === 0 ? 0 : 1;
+}
+
+function folderComplaints(folder: string): string[] {
+  try {
+    fs.accessSync(folder, fs.constants.W_OK);
+    return fs.statSync(folder).isDirectory() ? [] : [`--folder takes a folder, and ${folder} is none`];
+  } catch (error) {
+    return [`--folder takes a folder that can be written: ${(error as Error).message}`];
+  }
+}
+
+/** Aborted by the first Ctrl-C, SIGTERM or SIGHUP. What a part has set up it takes down itself. */
+function interruption(): AbortSignal {
+  const interrupt = new AbortController();
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => interrupt.abort(`interrupted by ${name}`));
+  return interrupt.signal;
+}
+
+/** All wanted parts, one after another. The file has what is known after each of them. */
+async function run(options: BenchOptions, signal: AbortSignal): Promise<BenchDocument> {
+  const { extent, rounds, seconds } = options;
+  const folder = fs.realpathSync(options.folder);
+  const facts = {
+    command: commandOf(process.argv.slice(2)),
+    startedAt: new Date().toISOString(),
+    revision: sourceRevision(),
+    ...{ extent, rounds, seconds },
+    machine: machineFacts(folder),
+  };
+  const outcomes: PartOutcome[] = [];
+  const measurements: Measurement[] = [];
+  const documentNow = (): BenchDocument =>
+    makeDocument({ ...facts, endedAt: new Date().toISOString(), parts: outcomes, goals: judge(measurements), measurements });
+  const context = { folder, rounds, seconds, quick: extent === 'quick', signal };
+  for (const part of parts.filter(({ name }) => options.parts.includes(name))) {
+    const ended = await runPart(part, { ...context, progress: (line) => progress(`${part.name}: ${line}`) });
+    outcomes.push(ended.outcome);
+    measurements.push(...ended.measurements);
+    if (options.jsonFile !== null) fs.writeFileSync(options.jsonFile, encodeDocument(documentNow()));
+  }
+  return documentNow();
+}
+
+interface Ended {
+  readonly outcome: PartOutcome;
+  readonly measurements: readonly Measurement[];
+}
+
+async function runPart(part: Part, context: PartContext): Promise<Ended> {
+  const { name } = part;
+  const { signal } = context;
+  if (signal.aborted) return { outcome: { name, outcome: 'not run', problems: [String(signal.reason)], seconds: 0 }, measurements: [] };
+  const lacks = part
+    .needs()
+    .map(({ lack }) => lack)
+    .filter((lack) => lack !== undefined);
+  if (lacks.length > 0) {
+    progress(`${name}: SKIPPED: ${lacks.join('; ')}`);
+    return { outcome: { name, outcome: 'skipped', problems: lacks, seconds: 0 }, measurements: [] };
+  }
+  progress(`${name}: ${part.about}`);
+  const startMs = performance.now();
+  const seconds = (): number => Math.round((performance.now() - startMs) / 1000);
+  try {
+    const measurements = await part.measure(context);
+    progress(`${name}: measured in ${seconds()} s`);
+    return { outcome: { name, outcome: 'measured', problems: [], seconds: seconds() }, measurements };
+  } catch (error) {
+    const { message } = error as Error;
+    const measurements = error instanceof PartFailure ? error.measurements : [];
+    progress(`${name}: FAILED after ${seconds()} s: ${message}`);
+    return { outcome: { name, outcome: 'failed', problems: message.split('\n'), seconds: seconds() }, measurements };
+  }
+}
+
+/** As somebody types it to do the run again. */
+function commandOf(words: readonly string[]): string {
+  return ['node', 'test/bench/bench.ts', ...words].join(' ');
+}
+
+async function progressOfDocs(document: BenchDocument): Promise<void> {
+  const { writePerformanceDocs } = await import('./report/performance-docs.ts');
+  for (const file of await writePerformanceDocs(document)) progress(`wrote ${file}`);
 }
 
 process.exit(await main());

@@ -8,7 +8,8 @@ import { blockCapability, publishVolume, unpublishVolume } from '../support/csi-
 import type { LocalDriver } from '../support/local-driver.ts';
 import { fill } from './fio.ts';
 import { publishBlockVolume } from './random-io.ts';
-import { median, timed } from './statistics.ts';
+import type { Measurement } from './measurement.ts';
+import { timed } from './statistics.ts';
 
 const GIB = 2 ** 30;
 export const operations = [
@@ -21,14 +22,6 @@ export const operations = [
   'delete a snapshot',
 ] as const;
 export type Operation = (typeof operations)[number];
-
-export interface CutResult {
-  readonly operation: Operation;
-  readonly volumeBytes: number;
-  /** Milliseconds; the median and the worst of the samples. */
-  readonly medianMs: number;
-  readonly worstMs: number;
-}
 
 export interface CutOptions {
   readonly volumeBytes: readonly number[];
@@ -56,7 +49,7 @@ export function poolBytesOf(volumeBytes: readonly number[]): number {
 }
 
 /** The sizes take turns, so that whatever else the machine does hits all of them. */
-export async function measureCuts(driver: LocalDriver, options: CutOptions, progress: (line: string) => void): Promise<CutResult[]> {
+export async function measureCuts(driver: LocalDriver, options: CutOptions, progress: (line: string) => void): Promise<Measurement[]> {
   const { samples, signal } = options;
   const subjects: Subject[] = [];
   for (const volumeBytes of options.volumeBytes) subjects.push(await makeSubject(driver, { volumeBytes, signal }, progress));
@@ -69,10 +62,15 @@ export async function measureCuts(driver: LocalDriver, options: CutOptions, prog
     }
   }
   return subjects.flatMap(({ volumeBytes, times }) =>
-    operations.map((operation) => {
-      const list = times.get(operation)!;
-      return { operation, volumeBytes, medianMs: median(list), worstMs: Math.max(...list) };
-    }),
+    operations.map((operation): Measurement => ({
+      part: 'operations',
+      workload: operation,
+      subject: 'chunkstore',
+      condition: `${volumeBytes / GIB} GiB`,
+      figure: 'time',
+      unit: 'ms',
+      samples: times.get(operation)!,
+    })),
   );
 }
 

@@ -10,20 +10,9 @@ import { blockCapability, publishVolume, unpublishVolume, type PublishedVolume }
 import type { Guarded } from '../support/guarded-run.ts';
 import type { LocalDriver } from '../support/local-driver.ts';
 import { fill, measure, randomLoads, sequentialLoads, setUpPlainLoop, takeDownPlainLoop, type Figures, type Load } from './fio.ts';
-import { median } from './statistics.ts';
+import type { Measurement } from './measurement.ts';
 
 export type Subject = 'loop' | 'volume' | 'one snapshot' | 'hundred snapshots';
-
-export interface IoResult {
-  readonly load: string;
-  readonly subject: Subject;
-  /** Medians over the rounds, each figure by itself. */
-  readonly figures: Figures;
-  /** Operations a second against those of the loop device; of the loop device itself: 1. */
-  readonly toLoop: number;
-  /** Against the volume without a snapshot. Null for loads that are not run with snapshots. */
-  readonly toVolume: number | null;
-}
 
 export interface IoOptions {
   readonly sizeBytes: number;
@@ -60,7 +49,7 @@ export async function measureIo(
   driver: LocalDriver,
   options: IoOptions,
   progress: (line: string) => void,
-): Promise<IoResult[]> {
+): Promise<Measurement[]> {
   if (!options.newPool) await usePool(guarded, driver, options, progress);
   const devices = await makeDevices(guarded, driver, options, progress);
   const samples = new Map<string, Figures[]>();
@@ -171,29 +160,34 @@ async function renewSnapshot(driver: LocalDriver, device: Device): Promise<void>
   await driver.store.createSnapshot({ name, sourceVolumeId, attributes: {} });
 }
 
-function summarize(samples: ReadonlyMap<string, readonly Figures[]>, devices: readonly Device[]): IoResult[] {
-  const results: IoResult[] = [];
-  for (const { name: load } of [...randomLoads, ...sequentialLoads]) {
-    const of = (subject: Subject): Figures | null => medianFigures(samples.get(`${load} ${subject}`) ?? []);
-    const loop = of('loop');
-    const volume = of('volume');
-    for (const { subject } of devices) {
-      const figures = of(subject);
-      if (figures === null || loop === null || volume === null) continue;
-      const toVolume = subject === 'loop' || subject === 'volume' ? null : figures.operationsPerSecond / volume.operationsPerSecond;
-      results.push({ load, subject, figures, toLoop: figures.operationsPerSecond / loop.operationsPerSecond, toVolume });
-    }
-  }
-  return results;
+function summarize(samples: ReadonlyMap<string, readonly Figures[]>, devices: readonly Device[]): Measurement[] {
+  return [...randomLoads, ...sequentialLoads].flatMap((load) =>
+    devices.flatMap(({ subject }) => {
+      const figures = samples.get(`${load.name} ${subject}`) ?? [];
+      if (figures.length === 0) return [];
+      const of = { part: 'io', workload: names[load.name] ?? load.name, ...places[subject] };
+      const throughput: Measurement = load.name.endsWith('1m')
+        ? { ...of, figure: 'throughput', unit: 'MiB/s', samples: figures.map(({ mebibytesPerSecond }) => mebibytesPerSecond) }
+        : { ...of, figure: 'throughput', unit: 'op/s', samples: figures.map(({ operationsPerSecond }) => operationsPerSecond) };
+      return [
+        throughput,
+        { ...of, figure: 'latency p50', unit: 'us', samples: figures.map(({ medianMicroseconds }) => medianMicroseconds) },
+        { ...of, figure: 'latency p99', unit: 'us', samples: figures.map(({ worst1PercentMicroseconds }) => worst1PercentMicroseconds) },
+      ] satisfies Measurement[];
+    }),
+  );
 }
 
-function medianFigures(samples: readonly Figures[]): Figures | null {
-  if (samples.length === 0) return null;
-  const of = (figure: keyof Figures): number => Math.round(median(samples.map((sample) => sample[figure])));
-  return {
-    operationsPerSecond: of('operationsPerSecond'),
-    mebibytesPerSecond: of('mebibytesPerSecond'),
-    medianMicroseconds: of('medianMicroseconds'),
-    worst1PercentMicroseconds: of('worst1PercentMicroseconds'),
-  };
-}
+const places: Readonly<Record<Subject, { readonly subject: string; readonly condition: string }>> = {
+  loop: { subject: 'loop', condition: 'full' },
+  volume: { subject: 'chunkstore', condition: 'full' },
+  'one snapshot': { subject: 'chunkstore', condition: 'just after a snapshot' },
+  'hundred snapshots': { subject: 'chunkstore', condition: 'after 100 snapshots' },
+};
+
+const names: Readonly<Record<string, string>> = {
+  'randwrite-32': 'randwrite-4k-qd32',
+  'randread-32': 'randread-4k-qd32',
+  'randwrite-1': 'randwrite-4k-qd1',
+  'randread-1': 'randread-4k-qd1',
+};

@@ -1,0 +1,39 @@
+/** All parts of the benchmark, in the order in which they are run. */
+import { canMount, canUseFuse, canUseLoop, hasCommand, hasPrograms } from '../support/machine.ts';
+import { measureCuts, poolBytesOf as cutPoolBytesOf } from './cuts.ts';
+import { measureGuarded, type Part } from './part.ts';
+import { measureIo, poolBytesOf as ioPoolBytesOf } from './random-io.ts';
+
+const GIB = 2 ** 30;
+const LIMIT_MS = 60 * 60_000;
+
+const common = () => [canMount(), canUseFuse(), canUseLoop(), hasCommand(), hasPrograms('fio', 'losetup', 'umount')];
+const mebibytes = (bytes: number): string => `${Math.ceil(bytes / 2 ** 20)}MiB`;
+
+export const parts: readonly Part[] = [
+  {
+    name: 'io',
+    about: 'random and sequential I/O beside a loop device on a plain file',
+    needs: common,
+    measure: (context) =>
+      measureGuarded({ name: 'io', limitMs: LIMIT_MS, context }, async (guarded, record) => {
+        const sizeBytes = GIB;
+        const driver = await guarded.startDriver({ name: 'io', size: mebibytes(ioPoolBytesOf(sizeBytes)) });
+        const { rounds, seconds } = context;
+        record(...(await measureIo(guarded, driver, { sizeBytes, seconds, rounds, newPool: false }, context.progress)));
+        await guarded.stopDriver(driver);
+      }),
+  },
+  {
+    name: 'operations',
+    about: 'snapshot, clone, revert and delete by the size of the volume',
+    needs: common,
+    measure: (context) =>
+      measureGuarded({ name: 'operations', limitMs: LIMIT_MS, context }, async (guarded, record) => {
+        const volumeBytes = (context.quick ? [1, 4] : [1, 4, 16]).map((size) => size * GIB);
+        const driver = await guarded.startDriver({ name: 'operations', size: mebibytes(cutPoolBytesOf(volumeBytes)) });
+        record(...(await measureCuts(driver, { volumeBytes, samples: 20, signal: guarded.signal }, context.progress)));
+        await guarded.stopDriver(driver);
+      }),
+  },
+];
