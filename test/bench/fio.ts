@@ -6,9 +6,12 @@ import { runCommand } from '../../src/util/exec.ts';
 
 export interface Load {
   readonly name: string;
-  readonly pattern: 'randread' | 'randwrite' | 'read' | 'write';
+  /** `randrw`: of ten, seven read. */
+  readonly pattern: 'randread' | 'randwrite' | 'randrw' | 'read' | 'write';
   readonly blockBytes: number;
   readonly depth: number;
+  /** An fdatasync after each write, or each write with O_DSYNC. */
+  readonly sync?: 'fdatasync' | 'dsync';
 }
 
 const KIB = 1024;
@@ -28,9 +31,21 @@ export const sequentialLoads: readonly Load[] = [
 export interface Figures {
   readonly operationsPerSecond: number;
   readonly mebibytesPerSecond: number;
-  /** Of the time from submission to completion. */
+  /** How many there were, in the whole run. */
+  readonly operations: number;
+  readonly writtenBytes: number;
+  /** Of the time from submission to completion; with fdatasync of that call, which waits for the write before it. Of a
+   * mixed load those of the slower side. */
   readonly medianMicroseconds: number;
   readonly worst1PercentMicroseconds: number;
+}
+
+export interface MeasureOptions {
+  readonly sizeBytes: number;
+  readonly seconds: number;
+  readonly signal?: AbortSignal;
+  /** Parameters of fio for all devices. */
+  readonly more?: readonly string[];
 }
 
 /** What is beyond the run time of a load: fio starts, stops and sums up. */
@@ -40,27 +55,30 @@ const endLimitMs = 10_000;
 const fillLimitMs = 30 * 60_000;
 
 /** Runs a load on a device for that time; direct I/O. */
-export async function measure(
-  devicePath: string,
-  load: Load,
-  options: { readonly sizeBytes: number; readonly seconds: number; readonly signal?: AbortSignal; readonly more?: readonly string[] },
-): Promise<Figures> {
+export async function measure(devicePath: string, load: Load, options: MeasureOptions): Promise<Figures> {
+  const [figures] = await measureTogether([devicePath], load, options);
+  return figures!;
+}
+
+/** Runs a load on several devices at the same time, each with the load's depth; figures in the order of the devices. */
+export async function measureTogether(devicePaths: readonly string[], load: Load, options: MeasureOptions): Promise<Figures[]> {
   const output = await fio(
     [
-      ...commonParameters(devicePath, options.sizeBytes),
-      `--rw=${load.pattern}`,
-      `--bs=${load.blockBytes}`,
-      `--iodepth=${load.depth}`,
+      ...commonParameters(options.sizeBytes),
+      ...loadParameters(load),
       `--runtime=${options.seconds}`,
       '--time_based',
       '--norandommap',
       '--randrepeat=0',
       '--output-format=json',
       ...(options.more ?? []),
+      ...devicePaths.flatMap((path, index) => [`--name=device-${index}`, `--filename=${path}`]),
     ],
     { timeoutMs: options.seconds * 1000 + marginMs, signal: options.signal },
   );
-  return figuresOf(output);
+  const figures = figuresOf(output, load);
+  if (figures.length !== devicePaths.length) throw new Error(`fio reported ${figures.length} jobs, not ${devicePaths.length}`);
+  return figures;
 }
 
 /** Writes every byte of a device or file once: in random blocks of 4 KiB, or in order. */
@@ -70,7 +88,8 @@ export async function fill(
 ): Promise<void> {
   const random = options.order === 'random';
   const how = random ? ['--rw=randwrite', '--bs=4k', '--iodepth=64'] : ['--rw=write', '--bs=1M', '--iodepth=8'];
-  await fio([...commonParameters(target, options.sizeBytes), ...how, '--end_fsync=1'], { timeoutMs: fillLimitMs, signal: options.signal });
+  const parameters = [...commonParameters(options.sizeBytes), ...how, '--end_fsync=1', '--name=fill', `--filename=${target}`];
+  await fio(parameters, { timeoutMs: fillLimitMs, signal: options.signal });
 }
 
 /** Sets up a loop device over a file as ours are: direct I/O and 4 KiB sectors. Answers its path. */
@@ -103,30 +122,56 @@ async function fio(
   }
 }
 
-function commonParameters(target: string, sizeBytes: number): string[] {
-  return ['--name=bench', `--filename=${target}`, '--direct=1', '--ioengine=libaio', '--thread', `--size=${sizeBytes}`];
+/** They hold for all jobs, because they come before the first name. */
+function commonParameters(sizeBytes: number): string[] {
+  return ['--direct=1', '--ioengine=libaio', '--thread', `--size=${sizeBytes}`];
+}
+
+function loadParameters(load: Load): string[] {
+  return [
+    `--rw=${load.pattern}`,
+    `--bs=${load.blockBytes}`,
+    `--iodepth=${load.depth}`,
+    ...(load.pattern === 'randrw' ? ['--rwmixread=70'] : []),
+    ...(load.sync === 'fdatasync' ? ['--fdatasync=1'] : []),
+    ...(load.sync === 'dsync' ? ['--sync=dsync'] : []),
+  ];
+}
+
+interface Latency {
+  readonly percentile?: Readonly<Record<string, number>>;
 }
 
 interface Side {
   readonly io_bytes: number;
+  readonly total_ios: number;
   readonly iops: number;
   readonly bw_bytes: number;
-  readonly clat_ns: { readonly percentile?: Readonly<Record<string, number>> };
+  readonly clat_ns: Latency;
 }
 
-function figuresOf(output: string): Figures {
+interface Job {
+  readonly read: Side;
+  readonly write: Side;
+  readonly sync?: { readonly lat_ns: Latency };
+}
+
+/** The figures of each job in what fio printed as JSON. */
+export function figuresOf(output: string, load: Pick<Load, 'sync'>): Figures[] {
   // Warnings may stand before the document.
-  const document = JSON.parse(output.slice(output.indexOf('{'))) as {
-    readonly jobs: readonly { readonly read: Side; readonly write: Side }[];
-  };
-  const job = document.jobs[0];
-  if (job === undefined) throw new Error('fio reported no job');
-  const side = job.write.io_bytes > 0 ? job.write : job.read;
-  const percentile = (name: string): number => Math.round((side.clat_ns.percentile?.[name] ?? 0) / 1000);
-  return {
-    operationsPerSecond: Math.round(side.iops),
-    mebibytesPerSecond: Math.round(side.bw_bytes / MIB),
-    medianMicroseconds: percentile('50.000000'),
-    worst1PercentMicroseconds: percentile('99.000000'),
-  };
+  const document = JSON.parse(output.slice(output.indexOf('{'))) as { readonly jobs: readonly Job[] };
+  return document.jobs.map((job) => {
+    const sides = [job.read, job.write];
+    const latencies = load.sync === 'fdatasync' ? [job.sync?.lat_ns] : sides.map((side) => side.clat_ns);
+    const sum = (figure: 'iops' | 'bw_bytes' | 'total_ios'): number => sides.reduce((total, side) => total + side[figure], 0);
+    const percentile = (name: string): number => Math.max(...latencies.map((latency) => latency?.percentile?.[name] ?? 0)) / 1000;
+    return {
+      operationsPerSecond: Math.round(sum('iops')),
+      mebibytesPerSecond: Math.round(sum('bw_bytes') / MIB),
+      operations: sum('total_ios'),
+      writtenBytes: job.write.io_bytes,
+      medianMicroseconds: Math.round(percentile('50.000000')),
+      worst1PercentMicroseconds: Math.round(percentile('99.000000')),
+    };
+  });
 }
