@@ -74,7 +74,7 @@ async function run(options: BenchOptions, signal: AbortSignal): Promise<BenchDoc
   const measurements: Measurement[] = [];
   const documentNow = (): BenchDocument =>
     makeDocument({ ...facts, endedAt: new Date().toISOString(), parts: outcomes, goals: judge(measurements), measurements });
-  const context = { folder, rounds, seconds, quick: extent === 'quick', signal };
+  const context = { folder, rounds, seconds, quick: extent === 'quick', full: extent === 'full', signal };
   for (const part of parts.filter(({ name }) => options.parts.includes(name))) {
     const ended = await runPart(part, { ...context, progress: (line) => progress(`${part.name}: ${line}`) });
     outcomes.push(ended.outcome);

@@ -2,23 +2,26 @@
  * What the way through FUSE and the data loop costs, without the engine: a kernel loop device on a plain file against a
  * loop device on our FUSE file over the same file, in one run. Needs root and fio. The whole path is test/bench/bench.ts.
  *
- *   node test/bench/block-front.ts [--folder DIR] [--size GIB] [--seconds 4] [--only randwrite-32,...] [--no-plain]
+ *   node test/bench/block-front.ts [--folder DIR] [--size GIB] [--seconds 4] [--only randwrite-4k-qd32,...] [--no-plain]
  */
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { DataThreadHost } from '../support/data-thread-host.ts';
-import { fill, measure, randomLoads, sequentialLoads, setUpPlainLoop, takeDownPlainLoop, type Figures } from './fio.ts';
+import { fill, measure, type Figures } from './fio.ts';
+import { attachFile, detachFile } from './io/subjects/loop-file.ts';
+import { workloadOf } from './io/workloads.ts';
 
-const loads = [...randomLoads, ...sequentialLoads];
+const names = ['randwrite-4k-qd32', 'randread-4k-qd32', 'randwrite-4k-qd1', 'randread-4k-qd1', 'write-1m-qd8', 'read-1m-qd8'] as const;
+const loads = names.map((name) => workloadOf(name));
 
 const { values } = parseArgs({
   options: {
     folder: { type: 'string', default: os.tmpdir() },
     size: { type: 'string', default: '3' },
     seconds: { type: 'string', default: '4' },
-    only: { type: 'string', default: loads.map(({ name }) => name).join(',') },
+    only: { type: 'string', default: names.join(',') },
     'no-plain': { type: 'boolean', default: false },
     spin: { type: 'string' },
     reads: { type: 'string' },
@@ -30,12 +33,12 @@ const seconds = Number(values.seconds);
 const wanted = loads.filter(({ name }) => values.only.split(',').includes(name));
 
 async function measurePlain(file: string): Promise<Map<string, Figures>> {
-  const device = await setUpPlainLoop(file);
+  const device = await attachFile(file);
   const results = new Map<string, Figures>();
   try {
-    for (const load of wanted) results.set(load.name, await measure(device, load, { sizeBytes, seconds }));
+    for (const load of wanted) results.set(load.name, await measure(device.devicePath, load, { sizeBytes, seconds }));
   } finally {
-    await takeDownPlainLoop(device);
+    await detachFile(device);
   }
   return results;
 }

@@ -4,10 +4,9 @@
  * that neither CSI nor a file system's sync is in the figures; a call that only looks is measured beside them.
  */
 import fs from 'node:fs/promises';
-import { blockCapability, publishVolume, unpublishVolume } from '../support/csi-volume.ts';
+import { blockCapability, publishNewVolume, publishVolume, unpublishVolume } from '../support/csi-volume.ts';
 import type { LocalDriver } from '../support/local-driver.ts';
 import { fill } from './fio.ts';
-import { publishBlockVolume } from './random-io.ts';
 import type { Measurement } from './measurement.ts';
 import { timed } from './statistics.ts';
 
@@ -83,7 +82,7 @@ async function makeSubject(
   const size = `${volumeBytes / GIB} GiB`;
   const name = `cuts-${volumeBytes / GIB}`;
   progress(`writing a volume of ${size} in random blocks of 4 KiB`);
-  const published = await publishBlockVolume(driver, { name, sizeBytes: volumeBytes });
+  const published = await publishNewVolume(driver, { name, sizeBytes: volumeBytes, capability: blockCapability });
   const writtenMs = await timed(() => fill(published.targetPath, { sizeBytes: volumeBytes, order: 'random', signal }));
   progress(`written in ${Math.round(writtenMs / 1000)} s`);
   await unpublishVolume(driver, published);

@@ -1,11 +1,9 @@
-/** Loads of fio on block devices, and the device that ours are held against: a kernel loop device over a plain file. */
+/** Loads of fio on block devices. */
 import { execFile } from 'node:child_process';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { runCommand } from '../../src/util/exec.ts';
 
 export interface Load {
-  readonly name: string;
   /** `randrw`: of ten, seven read. */
   readonly pattern: 'randread' | 'randwrite' | 'randrw' | 'read' | 'write';
   readonly blockBytes: number;
@@ -14,19 +12,7 @@ export interface Load {
   readonly sync?: 'fdatasync' | 'dsync';
 }
 
-const KIB = 1024;
-const MIB = 1024 * KIB;
-
-export const randomLoads: readonly Load[] = [
-  { name: 'randwrite-32', pattern: 'randwrite', blockBytes: 4 * KIB, depth: 32 },
-  { name: 'randread-32', pattern: 'randread', blockBytes: 4 * KIB, depth: 32 },
-  { name: 'randwrite-1', pattern: 'randwrite', blockBytes: 4 * KIB, depth: 1 },
-  { name: 'randread-1', pattern: 'randread', blockBytes: 4 * KIB, depth: 1 },
-];
-export const sequentialLoads: readonly Load[] = [
-  { name: 'write-1m', pattern: 'write', blockBytes: MIB, depth: 8 },
-  { name: 'read-1m', pattern: 'read', blockBytes: MIB, depth: 8 },
-];
+const MIB = 2 ** 20;
 
 export interface Figures {
   readonly operationsPerSecond: number;
@@ -90,18 +76,6 @@ export async function fill(
   const how = random ? ['--rw=randwrite', '--bs=4k', '--iodepth=64'] : ['--rw=write', '--bs=1M', '--iodepth=8'];
   const parameters = [...commonParameters(options.sizeBytes), ...how, '--end_fsync=1', '--name=fill', `--filename=${target}`];
   await fio(parameters, { timeoutMs: fillLimitMs, signal: options.signal });
-}
-
-/** Sets up a loop device over a file as ours are: direct I/O and 4 KiB sectors. Answers its path. */
-export async function setUpPlainLoop(file: string): Promise<string> {
-  const { output } = await runCommand('losetup', ['--find', '--show', '--direct-io=on', '--sector-size', '4096', file], {
-    timeoutMs: marginMs,
-  });
-  return output.trim();
-}
-
-export async function takeDownPlainLoop(devicePath: string): Promise<void> {
-  await runCommand('losetup', ['--detach', devicePath], { timeoutMs: marginMs });
 }
 
 /** Runs fio and answers what it printed. An interruption ends it at once; it has no other processes, with `--thread`. */

@@ -28,6 +28,8 @@ export interface PartContext {
   readonly seconds: number;
   /** The five-minute benchmark: fewer states, sizes and rounds. */
   readonly quick: boolean;
+  /** The benchmark of an hour or more: every state, size and peer. Never with `quick`. */
+  readonly full: boolean;
   readonly signal: AbortSignal;
   /** A line for whoever watches. */
   readonly progress: (line: string) => void;

@@ -1,8 +1,8 @@
 /** All parts of the benchmark, in the order in which they are run. */
 import { canMount, canUseFuse, canUseLoop, hasCommand, hasPrograms } from '../support/machine.ts';
 import { measureCuts, poolBytesOf as cutPoolBytesOf } from './cuts.ts';
+import { measureIo } from './io/io.ts';
 import { measureGuarded, type Part } from './part.ts';
-import { measureIo, poolBytesOf as ioPoolBytesOf } from './random-io.ts';
 
 const GIB = 2 ** 30;
 const LIMIT_MS = 60 * 60_000;
@@ -13,16 +13,9 @@ const mebibytes = (bytes: number): string => `${Math.ceil(bytes / 2 ** 20)}MiB`;
 export const parts: readonly Part[] = [
   {
     name: 'io',
-    about: 'random and sequential I/O beside a loop device on a plain file',
+    about: 'random and sequential I/O beside a loop device on a plain file and beside peers',
     needs: common,
-    measure: (context) =>
-      measureGuarded({ name: 'io', limitMs: LIMIT_MS, context }, async (guarded, record) => {
-        const sizeBytes = GIB;
-        const driver = await guarded.startDriver({ name: 'io', size: mebibytes(ioPoolBytesOf(sizeBytes)) });
-        const { rounds, seconds } = context;
-        record(...(await measureIo(guarded, driver, { sizeBytes, seconds, rounds, newPool: false }, context.progress)));
-        await guarded.stopDriver(driver);
-      }),
+    measure: (context) => measureIo(context),
   },
   {
     name: 'operations',

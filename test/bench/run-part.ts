@@ -37,6 +37,7 @@ const problems = await runGuarded({ prefix: 'chunkstore-part-', parent: values.f
     rounds: Number(values.rounds),
     seconds: Number(values.seconds),
     quick: !values.full,
+    full: values.full,
     progress: (line) => console.error(`bench: ${line}`),
   });
   for (const { workload, subject, condition, figure, unit, samples } of measurements) {

@@ -13,8 +13,9 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { formatBytes } from '../../../src/operator/output.ts';
-import { runGuarded, type Guarded } from '../../support/guarded-run.ts';
+import type { Guarded } from '../../support/guarded-run.ts';
 import type { Measurement, PartContext } from '../measurement.ts';
+import { measureGuarded } from '../part.ts';
 import { plan, rowsOf, spaceBytesOf, type Extent } from './plan.ts';
 import { Samples } from './samples.ts';
 import { runStage, type RunningSubject, type StageContext } from './stage.ts';
@@ -22,8 +23,6 @@ import { subjectKinds } from './subjects/subject-kinds.ts';
 import type { SubjectKind } from './subjects/subject.ts';
 
 export interface IoOptions {
-  /** `quick` or `normal` when missing, as the context says. */
-  readonly extent?: Extent;
   /** Of the largest volumes; by the extent when missing. */
   readonly sizeBytes?: number;
   /** Names of stages of the plan; all when missing. */
@@ -37,24 +36,24 @@ const agingLimitMs: Readonly<Record<Extent, number>> = { quick: 15_000, normal: 
 const spareBytes = 1024 * MIB;
 const limitMs = 6 * 60 * 60_000;
 
-/** Promises figures of all that could be measured; nothing of it is left on the machine. Fails in words. */
-export async function measureIo(context: PartContext, options: IoOptions = {}): Promise<Measurement[]> {
-  const samples = new Samples();
-  const problems = await runGuarded({ prefix: 'chunkstore-bench-io-', parent: context.folder, limitMs }, (guarded) =>
-    measureStages(context, guarded, { ...options, samples }),
-  );
-  if (problems.length > 0) throw new Error(problems.join('\n'));
-  return samples.measurements();
+/** Promises figures of all that could be measured; nothing of it is left on the machine. Fails with what it had measured. */
+export function measureIo(context: PartContext, options: IoOptions = {}): Promise<Measurement[]> {
+  return measureGuarded({ name: 'io', limitMs, context }, async (guarded, record) => {
+    const samples = new Samples();
+    try {
+      await measureStages(context, guarded, { ...options, samples });
+    } finally {
+      record(...samples.measurements());
+    }
+  });
 }
 
 async function measureStages(context: PartContext, guarded: Guarded, options: IoOptions & { readonly samples: Samples }): Promise<void> {
   const { progress } = context;
-  const extent = options.extent ?? (context.quick ? 'quick' : 'normal');
+  const { signal } = guarded;
+  const extent = context.quick ? 'quick' : context.full ? 'full' : 'normal';
   const size = options.sizeBytes ?? sizeBytes[extent];
-  const stages = plan.filter(
-    ({ name, ...stage }) => (options.stages?.includes(name) ?? true) && rowsOf({ name, ...stage }, extent).length > 0,
-  );
-  const signal = AbortSignal.any([guarded.signal, context.signal]);
+  const stages = plan.filter((stage) => (options.stages?.includes(stage.name) ?? true) && rowsOf(stage, extent).length > 0);
   const spaces = new Map<SubjectKind, number>();
   for (const kind of subjectKinds) {
     const spaceBytes = spaceBytesOf(kind, { extent, sizeBytes: size, stages });

@@ -1,6 +1,7 @@
 /**
  * What is measured, as data: stages, one after another; in each the states that are measured in the same rounds, so that
- * ratios between them are ratios within a round; and for each state which loads are run on which subjects.
+ * ratios between them are ratios within a round; and for each state which loads are run on which subjects. A load on a
+ * state of a subject belongs to one stage alone, or its samples would be of the rounds of two.
  */
 import type { SubjectName } from './subjects/subject.ts';
 import { states, type StateName } from './states.ts';
@@ -101,13 +102,13 @@ export const plan: readonly Stage[] = [
       },
       {
         extents: notQuick,
-        states: ['full', 'after 1 snapshot', 'after 1000 snapshots'],
+        states: ['fresh', 'after 1 snapshot', 'after 1000 snapshots'],
         subjects: ours,
         workloads: [...random32, 'read-1m-qd8'],
       },
       {
         extents: onlyFull,
-        states: ['full', 'after 1 snapshot', 'after 1000 snapshots'],
+        states: ['fresh', 'after 1 snapshot', 'after 1000 snapshots'],
         subjects: all,
         workloads: [...random32, 'randwrite-4k-qd1', 'randread-4k-qd1', 'randwrite-4k-fdatasync-qd1', 'read-1m-qd8'],
       },
@@ -132,7 +133,7 @@ export const plan: readonly Stage[] = [
       { extents: ['normal'], states: ['clone', 'clone of a clone'], subjects: ours, workloads: random32 },
       {
         extents: onlyFull,
-        states: ['full', 'clone', 'clone of a clone'],
+        states: ['clone', 'clone of a clone'],
         subjects: all,
         workloads: [...random32, 'randwrite-4k-fdatasync-qd1', 'read-1m-qd8'],
       },

@@ -39,6 +39,8 @@ const fewSnapshots = 10;
 
 export const states = {
   full: { needs: [], spaceBytes: times(1), prepare: async (context) => ({ volumes: [await fullVolume(context)] }) },
+  /** The same as full, for what is held against it in the rounds of another stage. */
+  fresh: { needs: [], spaceBytes: times(1), prepare: async (context) => ({ volumes: [await fullVolume(context)] }) },
   empty: { needs: [], spaceBytes: times(1), prepare: prepareEmpty },
   fragmented: { needs: [], spaceBytes: times(1), prepare: async (context) => ({ volumes: [await fullVolume(context, 'random')] }) },
   'four volumes': { needs: [], spaceBytes: times(4), prepare: prepareFour },

@@ -2,6 +2,7 @@
 import type { Load } from '../fio.ts';
 
 export interface Workload extends Load {
+  readonly name: WorkloadName;
   /** On so many volumes at the same time, each at that depth; 1 when missing. */
   readonly volumes?: number;
   /** Mebibytes a second say more than operations. */
