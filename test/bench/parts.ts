@@ -1,6 +1,7 @@
 /** All parts of the benchmark, in the order in which they are run. */
-import { canMount, canUseFuse, canUseLoop, hasCommand, hasPrograms } from '../support/machine.ts';
+import { canMount, canUseFuse, canUseLoop, hasCommand, hasFileSystem, hasPrograms } from '../support/machine.ts';
 import { measureCuts, poolBytesOf as cutPoolBytesOf } from './cuts.ts';
+import { measureDatabases } from './databases/databases.ts';
 import { measureIo } from './io/io.ts';
 import { measureGuarded, type Part } from './part.ts';
 
@@ -28,5 +29,11 @@ export const parts: readonly Part[] = [
         record(...(await measureCuts(driver, { volumeBytes, samples: 20, signal: guarded.signal }, context.progress)));
         await guarded.stopDriver(driver);
       }),
+  },
+  {
+    name: 'databases',
+    about: 'SQLite and PostgreSQL before, during and after a series of snapshots',
+    needs: () => [...common(), hasFileSystem('ext4'), hasPrograms('mkfs.ext4', 'mount')],
+    measure: measureDatabases,
   },
 ];
