@@ -7,7 +7,8 @@ import { blockCapability, ext4Capability, publishNewVolume, unpublishVolume } fr
 import type { Guarded } from '../../support/guarded-run.ts';
 import type { LocalDriver } from '../../support/local-driver.ts';
 import { timed } from '../statistics.ts';
-import { fill, setUpPlainLoop, takeDownPlainLoop } from '../fio.ts';
+import { fill } from '../fio.ts';
+import { attachFile, detachFile } from '../io/subjects/loop-file.ts';
 
 const MIB = 2 ** 20;
 const GIB = 2 ** 30;
@@ -55,11 +56,14 @@ export async function makePlain(guarded: Guarded): Promise<FileSystem> {
   const folder = path.join(guarded.folder, 'plain-mounted');
   fs.mkdirSync(folder);
   await fill(file, { sizeBytes: volumeBytes, order: 'sequential', signal: guarded.signal });
-  const device = await setUpPlainLoop(file);
-  guarded.atEnd(() => takeDownPlainLoop(device));
+  const device = await attachFile(file);
+  guarded.atEnd(() => detachFile(device));
+  const { devicePath } = device;
   // With the options of the driver, or the two would differ in more than what is below them.
-  await runCommand('mkfs.ext4', ['-q', '-E', 'nodiscard,lazy_itable_init=1,lazy_journal_init=1', device], { timeoutMs: commandLimitMs });
-  await runCommand('mount', ['-t', 'ext4', device, folder], { timeoutMs: commandLimitMs });
+  await runCommand('mkfs.ext4', ['-q', '-E', 'nodiscard,lazy_itable_init=1,lazy_journal_init=1', devicePath], {
+    timeoutMs: commandLimitMs,
+  });
+  await runCommand('mount', ['-t', 'ext4', devicePath, folder], { timeoutMs: commandLimitMs });
   guarded.atEnd(async () => {
     await runCommand('umount', [folder], { timeoutMs: commandLimitMs });
   });
