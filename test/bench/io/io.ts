@@ -69,7 +69,9 @@ async function measureStages(context: PartContext, guarded: Guarded, options: Io
     const running = await start(kind, { poolBytes, folder: path.join(guarded.folder, kind.name), signal, guarded, progress });
     if (running !== null) subjects.push(running);
   }
+  let volumes = 0;
   const stageContext: StageContext = {
+    newName: () => `volume-${(volumes += 1)}`,
     ...{ folder: guarded.folder, signal, progress, samples: options.samples, subjects, isPeer },
     ...{ rounds: context.rounds, seconds: context.seconds, agingLimitMs: agingLimitMs[extent] },
   };

@@ -20,6 +20,8 @@ export interface StageContext {
   readonly seconds: number;
   readonly agingLimitMs: number;
   readonly signal: AbortSignal;
+  /** Another one at each call. */
+  readonly newName: () => string;
   readonly samples: Samples;
   readonly progress: (line: string) => void;
   /** What may be left out of a state that it does not manage. */
@@ -82,7 +84,6 @@ function rotated<Item>(items: readonly Item[], round: number): readonly Item[] {
 async function prepareAll(stage: StageOptions): Promise<Standing[]> {
   const places = placesOf(stage.rows);
   const standings: Standing[] = [];
-  let count = 0;
   for (const running of stage.subjects) {
     const { kind, subject } = running;
     const wanted = places.filter((place) => place.subject === kind.name).map(({ state }) => state);
@@ -96,8 +97,7 @@ async function prepareAll(stage: StageOptions): Promise<Standing[]> {
         continue;
       }
       stage.progress(`I/O: ${stage.name}: bringing ${kind.name} to "${group.join('", "')}"`);
-      const newName = (): string => `${stage.name}-${kind.name}-${(count += 1)}`.replaceAll(' ', '-');
-      const prepared = await orLeaveOut(stage, running, group, () => state.prepare({ ...stage, subject, newName }));
+      const prepared = await orLeaveOut(stage, running, group, () => state.prepare({ ...stage, subject }));
       if (prepared !== null) standings.push({ running, states: group, prepared });
     }
   }

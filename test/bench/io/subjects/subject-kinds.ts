@@ -1,6 +1,9 @@
 /** All that are compared, in the order in which they are set up. */
+import { btrfs } from './btrfs.ts';
 import { chunkstore } from './chunkstore.ts';
 import { loop } from './loop.ts';
+import { qcow2 } from './qcow2.ts';
 import type { SubjectKind } from './subject.ts';
+import { xfsReflink } from './xfs-reflink.ts';
 
-export const subjectKinds: readonly SubjectKind[] = [loop, chunkstore];
+export const subjectKinds: readonly SubjectKind[] = [loop, chunkstore, qcow2, xfsReflink, btrfs];
