@@ -8,6 +8,7 @@ import path from 'node:path';
 import { canUseLoop, hasFileSystem, hasPrograms } from '../../../support/machine.ts';
 import { runCommand } from '../../../../src/util/exec.ts';
 import { mountNewImage } from './file-system-image.ts';
+import { untilStill } from './still-space.ts';
 import { ImageVolumes, type ImageCopies } from './image-volumes.ts';
 import type { SubjectKind } from './subject.ts';
 
@@ -46,10 +47,12 @@ export const btrfs: SubjectKind = {
         run('btrfs', 'subvolume', 'snapshot', ...(writable ? [] : ['-r']), folderOf(source), folderOf(name)),
       remove: (name) => run('btrfs', 'subvolume', 'delete', folderOf(name)),
       usedBytes: image.usedBytes,
-      // Deleted subvolumes are taken apart in the background, once the deletion is committed.
+      // Deleted subvolumes are taken apart in the background, once the deletion is committed; then that must be, too.
       settle: async () => {
         await run('btrfs', 'filesystem', 'sync', image.mountPoint);
         await run('btrfs', 'subvolume', 'sync', image.mountPoint);
+        await run('btrfs', 'filesystem', 'sync', image.mountPoint);
+        await untilStill(image.usedBytes);
       },
     };
     const volumes = new ImageVolumes(copies);

@@ -1,19 +1,16 @@
 /** Ours: a whole driver in a folder of its own, its volumes published as block devices through CSI. The space of its pool
  * is written once before, as it is in a pool that is in use, and as the files of the peers are. */
-import { setTimeout as delay } from 'node:timers/promises';
 import { blockCapability, publishNewVolume, publishVolume, unpublishVolume, type PublishedVolume } from '../../../support/csi-volume.ts';
 import { LocalDriver } from '../../../support/local-driver.ts';
 import { canUseFuse, canUseLoop, hasCommand } from '../../../support/machine.ts';
 import { fill } from '../../fio.ts';
+import { untilStill } from './still-space.ts';
 import type { Subject, SubjectKind, Volume } from './subject.ts';
 
 const MIB = 2 ** 20;
 /** Log, metadata and the slots that a pool keeps in reserve. */
 const spareBytes = 512 * MIB;
 const unusedBytes = 256 * MIB;
-const settleLimitMs = 60_000;
-/** Space that comes back comes faster than this. */
-const stillMs = 300;
 
 export const chunkstore: SubjectKind = {
   name: 'chunkstore',
@@ -32,7 +29,7 @@ export const chunkstore: SubjectKind = {
       const problems = await driver.stop();
       if (problems.length > 0) throw new Error(problems.join('\n'));
     });
-    const subject = new Chunkstore(driver, options.signal);
+    const subject = new Chunkstore(driver);
     const whole = await subject.createVolume({ name: 'whole', sizeBytes: sizeBytes - unusedBytes });
     await fill(whole.devicePath, { sizeBytes: sizeBytes - unusedBytes, order: 'sequential', signal: options.signal });
     await whole.remove();
@@ -43,12 +40,10 @@ export const chunkstore: SubjectKind = {
 
 class Chunkstore implements Subject {
   readonly #driver: LocalDriver;
-  readonly #signal: AbortSignal;
   readonly #volumes = new Set<ChunkstoreVolume>();
 
-  constructor(driver: LocalDriver, signal: AbortSignal) {
+  constructor(driver: LocalDriver) {
     this.#driver = driver;
-    this.#signal = signal;
   }
 
   async createVolume(options: { readonly name: string; readonly sizeBytes: number }): Promise<Volume> {
@@ -64,14 +59,8 @@ class Chunkstore implements Subject {
     return (await this.#driver.store.getPool()).usedBytes;
   }
 
-  async settle(): Promise<void> {
-    const deadline = performance.now() + settleLimitMs;
-    for (let last = Number.NaN, now = await this.usedBytes(); now !== last && performance.now() < deadline;) {
-      this.#signal.throwIfAborted();
-      await delay(stillMs);
-      last = now;
-      now = await this.usedBytes();
-    }
+  settle(): Promise<void> {
+    return untilStill(() => this.usedBytes());
   }
 }
 

@@ -4,6 +4,7 @@ import path from 'node:path';
 import { canUseLoop, hasFileSystem, hasPrograms } from '../../../support/machine.ts';
 import { runCommand } from '../../../../src/util/exec.ts';
 import { mountNewImage } from './file-system-image.ts';
+import { untilStill } from './still-space.ts';
 import { ImageVolumes, type ImageCopies } from './image-volumes.ts';
 import type { SubjectKind } from './subject.ts';
 
@@ -43,8 +44,8 @@ export const xfsReflink: SubjectKind = {
       },
       usedBytes: image.usedBytes,
       settle: async () => {
-        // Removed files are taken apart in the background; a sync waits for that.
         await runCommand('sync', ['--file-system', image.mountPoint], { timeoutMs: removeLimitMs });
+        await untilStill(image.usedBytes);
       },
     };
     const volumes = new ImageVolumes(copies);
