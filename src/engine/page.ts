@@ -11,7 +11,7 @@ import { crc32 } from 'node:zlib';
 import { assert } from '../util/assert.ts';
 import { StoreError } from '../util/errors.ts';
 import { Entry } from './entry.ts';
-import { FANOUT, MAXIMUM_LAYERS, MAXIMUM_LEVEL } from './geometry.ts';
+import { FANOUT, HEADER_SLOT, MAXIMUM_LAYERS, MAXIMUM_LEVEL } from './geometry.ts';
 
 const HEADER_BYTES = 32;
 const PAGE_VERSION = 1;
@@ -158,6 +158,37 @@ export function encodePage(page: Page): Uint8Array {
 
 /** @throws StoreError data-loss when the bytes are not what was written, failed-precondition for an unknown version */
 export function decodePage(number: number, bytes: Uint8Array): Page {
+  const { view, level } = decodeHead(number, bytes);
+  const page = level === 0 ? decodeLeaf(number, bytes, view) : decodeInner(number, level, view);
+  page.stored = true;
+  return page;
+}
+
+/** The longest that `decodeReferences` fills. */
+export const MAXIMUM_SLOTS_OF_LEAF = FANOUT * MAXIMUM_LAYERS;
+
+/**
+ * What a stored page refers to, for whoever counts it and keeps nothing: the slots of a leaf, as often as it names them, are
+ * put into `slots`, and their number is the answer; of an inner page the answer is the page.
+ * @throws as decodePage
+ */
+export function decodeReferences(number: number, bytes: Uint8Array, slots: Uint32Array): number | InnerPage {
+  const { view, level } = decodeHead(number, bytes);
+  if (level > 0) return decodeInner(number, level, view);
+  let named = 0;
+  let at = HEADER_BYTES + FANOUT;
+  for (let index = 0; index < FANOUT; index++) {
+    const count = bytes[HEADER_BYTES + index]!;
+    if (count === 0) continue;
+    demandLayers(number, bytes, count, at);
+    if (count > 1) readLayers(number, view, count, at);
+    else if (view.getUint32(at, true) === HEADER_SLOT || view.getUint16(at + 5, true) === 0) throw impossibleLayers(number);
+    for (let layer = 0; layer < count; layer++, at += LAYER_BYTES) slots[named++] = view.getUint32(at, true);
+  }
+  return named;
+}
+
+function decodeHead(number: number, bytes: Uint8Array): { readonly view: DataView; readonly level: number } {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (bytes.length < HEADER_BYTES || crc32(bytes.subarray(4)) !== view.getUint32(0, true) || getNumber(view, 8) !== number) {
     throw new StoreError('data-loss', `page ${number} of the pool's metadata is damaged: its checksum does not match`);
@@ -172,9 +203,7 @@ export function decodePage(number: number, bytes: Uint8Array): Page {
   if (level > MAXIMUM_LEVEL) throw new StoreError('data-loss', `page ${number} of the pool's metadata says that it has level ${level}`);
   const leastBytes = HEADER_BYTES + FANOUT * (level === 0 ? 1 : CHILD_BYTES);
   if (bytes.length < leastBytes) throw new StoreError('data-loss', `page ${number} of the pool's metadata ends too early`);
-  const page = level === 0 ? decodeLeaf(number, bytes, view) : decodeInner(number, level, view);
-  page.stored = true;
-  return page;
+  return { view, level };
 }
 
 function leafBytes(page: LeafPage): number {
@@ -204,20 +233,32 @@ function decodeLeaf(number: number, bytes: Uint8Array, view: DataView): LeafPage
   for (let index = 0; index < FANOUT; index++) {
     const count = bytes[HEADER_BYTES + index]!;
     if (count === 0) continue;
-    if (count > MAXIMUM_LAYERS) throw new StoreError('data-loss', `page ${number} of the pool's metadata has an entry of ${count} layers`);
-    if (at + count * LAYER_BYTES > bytes.length) throw new StoreError('data-loss', `page ${number} of the pool's metadata ends too early`);
-    scratch.clear();
-    for (let layer = 0; layer < count; layer++) {
-      const slot = view.getUint32(at, true);
-      const mask = view.getUint16(at + 5, true);
-      if (!scratch.accepts(slot, mask))
-        throw new StoreError('data-loss', `page ${number} of the pool's metadata has layers that cannot be`);
-      scratch.push(slot, mask);
-      at += LAYER_BYTES;
-    }
+    demandLayers(number, bytes, count, at);
+    readLayers(number, view, count, at);
+    at += count * LAYER_BYTES;
     page.write(index, scratch);
   }
   return page;
+}
+
+function demandLayers(number: number, bytes: Uint8Array, count: number, at: number): void {
+  if (count > MAXIMUM_LAYERS) throw new StoreError('data-loss', `page ${number} of the pool's metadata has an entry of ${count} layers`);
+  if (at + count * LAYER_BYTES > bytes.length) throw new StoreError('data-loss', `page ${number} of the pool's metadata ends too early`);
+}
+
+/** The layers of one entry, into `scratch`. */
+function readLayers(number: number, view: DataView, count: number, from: number): void {
+  scratch.clear();
+  for (let at = from; at < from + count * LAYER_BYTES; at += LAYER_BYTES) {
+    const slot = view.getUint32(at, true);
+    const mask = view.getUint16(at + 5, true);
+    if (!scratch.accepts(slot, mask)) throw impossibleLayers(number);
+    scratch.push(slot, mask);
+  }
+}
+
+function impossibleLayers(number: number): StoreError {
+  return new StoreError('data-loss', `page ${number} of the pool's metadata has layers that cannot be`);
 }
 
 function decodeInner(number: number, level: number, view: DataView): InnerPage {

@@ -3,7 +3,7 @@ import { crc32 } from 'node:zlib';
 import { describe, expect, test } from '@jest/globals';
 import { decodeObjectRow, decodePoolRow } from '../../src/engine/checkpoint-rows.ts';
 import { Entry } from '../../src/engine/entry.ts';
-import { decodePage, encodePage, LeafPage } from '../../src/engine/page.ts';
+import { decodePage, decodeReferences, encodePage, LeafPage, MAXIMUM_SLOTS_OF_LEAF } from '../../src/engine/page.ts';
 import {
   encodeControl,
   controlUnits,
@@ -56,6 +56,23 @@ describe('pages', () => {
     ['an inner page of a leaf’s length', (bytes) => (bytes.writeUInt8(1, 6), bytes)],
   ])('%s', (_, change) => {
     expect(() => decodePage(5, sealed(change))).toThrow(DAMAGED);
+    expect(() => decodeReferences(5, sealed(change), new Uint32Array(MAXIMUM_SLOTS_OF_LEAF))).toThrow(DAMAGED);
+  });
+
+  // One layer is looked at in another way than several.
+  test.each<[string, (bytes: Buffer) => number]>([
+    ['slot', (bytes) => bytes.writeUInt32LE(0, layer)],
+    ['granule', (bytes) => bytes.writeUInt16LE(0, layer + 5)],
+  ])('a single layer without a %s', (_, change) => {
+    const page = new LeafPage(6);
+    const entry = new Entry();
+    entry.push(7, 0xffff);
+    page.write(0, entry);
+    const bytes = Buffer.from(encodePage(page));
+    change(bytes);
+    bytes.writeUInt32LE(crc32(bytes.subarray(4)), 0);
+    expect(() => decodePage(6, bytes)).toThrow(DAMAGED);
+    expect(() => decodeReferences(6, bytes, new Uint32Array(MAXIMUM_SLOTS_OF_LEAF))).toThrow(DAMAGED);
   });
 });
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { Entry } from '../../src/engine/entry.ts';
 import { FANOUT } from '../../src/engine/geometry.ts';
-import { decodePage, encodePage, InnerPage, LeafPage } from '../../src/engine/page.ts';
+import { decodePage, decodeReferences, encodePage, InnerPage, LeafPage, MAXIMUM_SLOTS_OF_LEAF } from '../../src/engine/page.ts';
 
 /** The most that the metadata store keeps in one overflow page. */
 const ONE_OVERFLOW_PAGE_BYTES = 4072;
@@ -36,6 +36,21 @@ describe('a leaf page', () => {
       [6, 0xff00],
     ]);
     expect(read(stored, 255)).toEqual(many);
+  });
+
+  test('tells the slots that it names, in order and as often as it names them', () => {
+    const page = new LeafPage(77);
+    const many: [number, number][] = Array.from({ length: 16 }, (_, layer) => [1000 + layer, 1 << layer]);
+    write(page, 0, [[5, 0xffff]]);
+    write(page, 3, [
+      [2 ** 31 - 2, 0x00ff],
+      [5, 0xff00],
+    ]);
+    write(page, 255, many);
+    const slots = new Uint32Array(MAXIMUM_SLOTS_OF_LEAF);
+    const count = decodeReferences(77, encodePage(page), slots) as number;
+    expect([...slots.subarray(0, count)]).toEqual([5, 2 ** 31 - 2, 5, ...many.map(([slot]) => slot)]);
+    expect(decodeReferences(78, encodePage(new LeafPage(78)), slots)).toBe(0);
   });
 
   test('forgets the layers beyond two when an entry becomes short', () => {

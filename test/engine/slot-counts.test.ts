@@ -34,6 +34,32 @@ describe('counts of slots', () => {
     expect(counts.get(1)).toBe(255);
   });
 
+  test('are the same for slots found one by one and many at a time', () => {
+    const [single, several] = [new SlotCounts(SLOTS), new SlotCounts(SLOTS)];
+    const slots = Uint32Array.from([1, 2, 2, 5, 38, 39, 39, 7]);
+    for (let round = 0; round < 260; round++) {
+      for (const slot of slots.subarray(0, 7)) single.found(slot);
+      several.foundAll(slots, 7);
+    }
+    for (const counts of [single, several]) counts.finish();
+    const all = Array.from({ length: SLOTS }, (_, slot) => slot);
+    expect(all.map((slot) => several.get(slot))).toEqual(all.map((slot) => single.get(slot)));
+    expect([several.get(1), several.get(2), several.get(7)]).toEqual([260, 520, 0]);
+  });
+
+  // Four slots are looked at in one go: every place in a word of them, and what is left over at the end.
+  test.each([37, 38, 39, 40])('tell of each of %d slots whether it is used', (slots) => {
+    for (let only = 1; only < slots; only++) {
+      const [alone, others] = [new SlotCounts(slots), new SlotCounts(slots)];
+      alone.found(only);
+      for (let slot = 1; slot < slots; slot++) if (slot !== only) others.add(slot, 1);
+      const bits = (unused: Uint32Array) => Array.from({ length: slots }, (_, slot) => (unused[slot >>> 5]! >>> (slot & 31)) & 1);
+      expect(bits(alone.finish())).toEqual(Array.from({ length: slots }, (_, slot) => (slot === only ? 0 : 1)));
+      expect(bits(others.finish())).toEqual(Array.from({ length: slots }, (_, slot) => (slot === only || slot === 0 ? 1 : 0)));
+      expect([alone.used, others.used]).toEqual([1, slots - 2]);
+    }
+  });
+
   test('are in a copy as they were', () => {
     const counts = new SlotCounts(SLOTS);
     counts.finish();

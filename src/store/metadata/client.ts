@@ -2,17 +2,36 @@
  * The engine's MetadataStore on the data thread: every call is a message to the metadata worker, and its answer is
  * delivered by `drain`, which the thread's loop calls when the worker has signalled its eventfd. Never from inside a
  * call.
+ *
+ * Reads that come while others are under way go together in one message: the count after a start reads every page, and a
+ * message costs more than what is in it. A commit goes after all reads that came before it, and before those after it.
  */
 import { receiveMessageOnPort, type MessagePort } from 'node:worker_threads';
 import type { MetadataChange, MetadataImage, MetadataStore } from '../../engine/ports.ts';
 import { assert } from '../../util/assert.ts';
 import { StoreError } from '../../util/errors.ts';
 import type { MetadataSpace } from './environment.ts';
-import { packChanges, unpackRead, type MetadataReply, type MetadataRequest } from './messages.ts';
+import { packChanges, unpackRead, unpackRows, type MetadataReply, type MetadataRequest, type ReadableTable } from './messages.ts';
+
+type RowTaker = (error: Error | null, value: Uint8Array | null) => void;
+
+interface WaitingRead {
+  readonly table: ReadableTable;
+  readonly key: number;
+  readonly done: RowTaker;
+}
+
+/** The worker always has the next message at hand when it has answered one. */
+const READ_MESSAGES_AT_ONCE = 2;
+/** The data thread takes one answer in one go, and a page costs it some microseconds. */
+const READS_A_MESSAGE = 64;
 
 export class MetadataStoreClient implements MetadataStore {
   readonly #port: MessagePort;
   readonly #waiting = new Map<number, (reply: MetadataReply) => void>();
+  /** Reads that are in no message yet, and messages of reads without an answer. */
+  readonly #reads: WaitingRead[] = [];
+  #readMessages = 0;
   #lastId = 0;
   #lastSpace: MetadataSpace | null = null;
 
@@ -34,21 +53,40 @@ export class MetadataStoreClient implements MetadataStore {
     this.#send({ kind: 'load', id });
   }
 
-  readPage(key: number, done: (error: Error | null, value: Uint8Array | null) => void): void {
-    this.#read('pages', key, done);
+  readPage(key: number, done: RowTaker): void {
+    this.#read({ table: 'pages', key, done });
   }
 
-  readChecksums(key: number, done: (error: Error | null, value: Uint8Array | null) => void): void {
-    this.#read('checksums', key, done);
+  readChecksums(key: number, done: RowTaker): void {
+    this.#read({ table: 'checksums', key, done });
   }
 
-  #read(table: 'pages' | 'checksums', key: number, done: (error: Error | null, value: Uint8Array | null) => void): void {
+  #read(read: WaitingRead): void {
+    this.#reads.push(read);
+    if (this.#readMessages < READ_MESSAGES_AT_ONCE) this.#sendReads();
+  }
+
+  /** One message, of the reads of one table that came first. */
+  #sendReads(): void {
+    const table = this.#reads[0]?.table;
+    if (table === undefined) return;
+    const other = this.#reads.findIndex((read) => read.table !== table);
+    const batch = this.#reads.splice(0, Math.min(READS_A_MESSAGE, other < 0 ? READS_A_MESSAGE : other));
+    this.#readMessages += 1;
     const id = this.#expect((reply) => {
-      if (reply.error !== null) return done(failure(reply.error), null);
-      assert('value' in reply, 'reading a row is answered with its value');
-      done(null, reply.value);
+      this.#readMessages -= 1;
+      // The worker goes on while these are taken.
+      this.#sendReads();
+      if (reply.error !== null) {
+        for (const { done } of batch) done(failure(reply.error), null);
+        return;
+      }
+      assert('rows' in reply, 'a read is answered with rows');
+      const rows = unpackRows(reply.rows);
+      assert(rows.length === batch.length, 'every row that was asked for is answered');
+      for (const [index, { done }] of batch.entries()) done(null, rows[index]!.value);
     });
-    this.#send({ kind: 'read', id, table, key });
+    this.#send({ kind: 'read', id, table, keys: batch.map(({ key }) => key) });
   }
 
   commit(changes: readonly MetadataChange[], done: (error: Error | null) => void): void {
@@ -57,6 +95,8 @@ export class MetadataStoreClient implements MetadataStore {
       if ('space' in reply) this.#lastSpace = reply.space ?? this.#lastSpace;
       done(null);
     });
+    // In the order of the calls: a read never finds what was committed after it was asked for.
+    while (this.#reads.length > 0) this.#sendReads();
     const { tables, rows } = packChanges(changes);
     this.#send({ kind: 'commit', id, tables, rows }, [rows.bytes.buffer]);
   }

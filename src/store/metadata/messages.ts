@@ -13,9 +13,12 @@ export interface PackedRows {
   readonly bytes: Uint8Array<ArrayBuffer>;
 }
 
+/** What is read row by row. */
+export type ReadableTable = Extract<MetadataTable, 'pages' | 'checksums'>;
+
 export type MetadataRequest =
   | { readonly kind: 'load'; readonly id: number }
-  | { readonly kind: 'read'; readonly id: number; readonly table: 'pages' | 'checksums'; readonly key: number }
+  | { readonly kind: 'read'; readonly id: number; readonly table: ReadableTable; readonly keys: readonly number[] }
   | { readonly kind: 'commit'; readonly id: number; readonly tables: readonly MetadataTable[]; readonly rows: PackedRows }
   | { readonly kind: 'space'; readonly id: number }
   | { readonly kind: 'close'; readonly id: number };
@@ -31,7 +34,8 @@ export type MetadataReply =
       readonly seals: PackedRows;
       readonly erasures: PackedRows;
     }
-  | { readonly id: number; readonly error: null; readonly value: Uint8Array | null }
+  /** A row for each key that was asked for, in their order. */
+  | { readonly id: number; readonly error: null; readonly rows: PackedRows }
   /** After a commit: null when it could not be told. */
   | { readonly id: number; readonly error: null; readonly space: MetadataSpace | null }
   | { readonly id: number; readonly error: null };

@@ -58,8 +58,10 @@ async function serve(request: MetadataRequest): Promise<Answer> {
   }
   assert(environment !== null, 'metadata is loaded before it is read or written');
   if (request.kind === 'read') {
-    const value = environment.read(request.table, request.key);
-    return { reply: { id, error: null, value }, transfer: value === null ? [] : [value.buffer] };
+    const { table, keys } = request;
+    const opened = environment;
+    const rows = packRows(keys.map((key) => ({ key, value: opened.read(table, key) })));
+    return { reply: { id, error: null, rows }, transfer: [rows.bytes.buffer] };
   }
   if (request.kind === 'space') return { reply: { id, error: null, space: environment.reserve() }, transfer: [] };
   const rows = unpackRows(request.rows);

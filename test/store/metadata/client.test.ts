@@ -44,6 +44,12 @@ class Fixture {
     return new Promise((resolve, reject) => this.client.readPage(key, (error, value) => (error === null ? resolve(value) : reject(error))));
   }
 
+  readChecksums(key: number): Promise<Uint8Array | null> {
+    return new Promise((resolve, reject) =>
+      this.client.readChecksums(key, (error, value) => (error === null ? resolve(value) : reject(error))),
+    );
+  }
+
   space(): Promise<MetadataSpace> {
     return new Promise((resolve, reject) =>
       this.client.space((error, space) => (error === null && space !== null ? resolve(space) : reject(error ?? new Error('no answer')))),
@@ -116,6 +122,44 @@ describe('metadata store', () => {
     await store.load();
     await store.commit(Array.from({ length: 1024 }, (_, key) => ({ table: 'pages' as const, key, value: page(key & 255) })));
     expect(await store.readPage(1023)).toEqual(page(255));
+    await store.close();
+  });
+
+  test('reads of many rows of both tables at once are each answered with their own row, or that there is none', async () => {
+    const store = new Fixture();
+    await store.load();
+    const row = (key: number) => page(key & 255).subarray(0, 1 + key);
+    const pages = Array.from({ length: 200 }, (_, key) => ({ table: 'pages' as const, key, value: row(key) }));
+    const checksums = Array.from({ length: 200 }, (_, key) => ({ table: 'checksums' as const, key, value: row(key + 300) }));
+    await store.commit([...pages, ...checksums]);
+    const keys = Array.from({ length: 210 }, (_, index) => index);
+    const reads = keys.flatMap((key) => (key % 3 === 0 ? [store.readChecksums(key), store.readPage(key)] : [store.readPage(key)]));
+    const expected = (key: number, from: number) => (key < 200 ? row(key + from) : null);
+    const rows = keys.flatMap((key) => (key % 3 === 0 ? [expected(key, 300), expected(key, 0)] : [expected(key, 0)]));
+    expect(await Promise.all(reads)).toEqual(rows);
+    await store.close();
+  });
+
+  test('a read finds what was committed before it was asked for, and nothing that was committed after', async () => {
+    const store = new Fixture();
+    await store.load();
+    const found: Promise<number | undefined>[] = [];
+    const versions = Array.from({ length: 20 }, (_, version) => version);
+    for (const version of versions) {
+      void store.commit([{ table: 'pages', key: 1, value: Uint8Array.of(version) }]);
+      // More than go into the messages that are under way at once.
+      for (let count = 0; count < 150; count++) found.push(store.readPage(1).then((value) => value?.[0]));
+    }
+    expect(await Promise.all(found)).toEqual(versions.flatMap((version) => Array.from({ length: 150 }, () => version)));
+    await store.close();
+  });
+
+  test('when reads fail, each of them does', async () => {
+    const store = new Fixture();
+    const reads = Array.from({ length: 100 }, (_, key) => store.readPage(key));
+    expect((await Promise.allSettled(reads)).map(({ status }) => status)).toEqual(reads.map(() => 'rejected'));
+    await store.load();
+    expect(await store.readPage(1)).toBeNull();
     await store.close();
   });
 
