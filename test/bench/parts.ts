@@ -1,15 +1,15 @@
 /** All parts of the benchmark, in the order in which they are run. */
 import { canMount, canUseFuse, canUseLoop, hasCommand, hasFileSystem, hasPrograms } from '../support/machine.ts';
-import { measureCuts, poolBytesOf as cutPoolBytesOf } from './cuts.ts';
 import { measureDatabases } from './databases/databases.ts';
 import { measureIo } from './io/io.ts';
+import type { Measurement, PartContext } from './measurement.ts';
+import { measureOperations } from './operations/operations.ts';
 import { measureGuarded, type Part } from './part.ts';
+import { measureState } from './state/state.ts';
 
-const GIB = 2 ** 30;
 const LIMIT_MS = 60 * 60_000;
 
 const common = () => [canMount(), canUseFuse(), canUseLoop(), hasCommand(), hasPrograms('fio', 'losetup', 'umount')];
-const mebibytes = (bytes: number): string => `${Math.ceil(bytes / 2 ** 20)}MiB`;
 
 export const parts: readonly Part[] = [
   {
@@ -20,15 +20,9 @@ export const parts: readonly Part[] = [
   },
   {
     name: 'operations',
-    about: 'snapshot, clone, revert and delete by the size of the volume',
+    about: 'snapshot, clone, revert, delete and restart by the shape of the volume, and what they do to a load',
     needs: common,
-    measure: (context) =>
-      measureGuarded({ name: 'operations', limitMs: LIMIT_MS, context }, async (guarded, record) => {
-        const volumeBytes = (context.quick ? [1, 4] : [1, 4, 16]).map((size) => size * GIB);
-        const driver = await guarded.startDriver({ name: 'operations', size: mebibytes(cutPoolBytesOf(volumeBytes)) });
-        record(...(await measureCuts(driver, { volumeBytes, samples: 20, signal: guarded.signal }, context.progress)));
-        await guarded.stopDriver(driver);
-      }),
+    measure: (context) => guarded('operations', context, measureOperations),
   },
   {
     name: 'databases',
@@ -36,4 +30,16 @@ export const parts: readonly Part[] = [
     needs: () => [...common(), hasFileSystem('ext4'), hasPrograms('mkfs.ext4', 'mount')],
     measure: measureDatabases,
   },
+  {
+    name: 'state',
+    about: 'restart, memory and metadata with a TiB mapped, and what is written for what a user writes',
+    needs: common,
+    measure: (context) => guarded('state', context, measureState),
+  },
 ];
+
+function guarded(name: string, context: PartContext, measure: (context: PartContext) => Promise<Measurement[]>): Promise<Measurement[]> {
+  return measureGuarded({ name, limitMs: LIMIT_MS, context }, async ({ folder, signal }, record) =>
+    record(...(await measure({ ...context, folder, signal }))),
+  );
+}

@@ -5,7 +5,9 @@
  */
 import type { Measurement, PartContext } from '../measurement.ts';
 import { measureByShape } from './by-shape.ts';
+import { measureDeletions } from './deletion.ts';
+import { measureUnderLoad } from './under-load.ts';
 
 export async function measureOperations(context: PartContext): Promise<Measurement[]> {
-  return measureByShape(context);
+  return [...(await measureByShape(context)), ...(await measureUnderLoad(context)), ...(await measureDeletions(context))];
 }
