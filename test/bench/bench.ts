@@ -64,7 +64,7 @@ async function run(options: BenchOptions, signal: AbortSignal): Promise<BenchDoc
   const { extent, rounds, seconds } = options;
   const folder = fs.realpathSync(options.folder);
   const facts = {
-    command: commandOf(process.argv.slice(2)),
+    command: commandOf(options),
     startedAt: new Date().toISOString(),
     revision: sourceRevision(),
     ...{ extent, rounds, seconds },
@@ -116,9 +116,11 @@ async function runPart(part: Part, context: PartContext): Promise<Ended> {
   }
 }
 
-/** As somebody types it to do the run again. */
-function commandOf(words: readonly string[]): string {
-  return ['node', 'test/bench/bench.ts', ...words].join(' ');
+/** As somebody types it to measure the same again; where the report went is left out. */
+function commandOf({ extent, parts: names, rounds, seconds }: BenchOptions): string {
+  const some = names.length < parts.length ? ['--only', names.join(',')] : [];
+  const flags = extent === 'normal' ? [] : [`--${extent}`];
+  return ['node test/bench/bench.ts', ...flags, ...some, '--rounds', rounds, '--seconds', seconds].join(' ');
 }
 
 async function progressOfDocs(document: BenchDocument): Promise<void> {

@@ -61,6 +61,17 @@ describe('a goal', () => {
   });
 });
 
+test('a case says in what the two differ', () => {
+  const four: Goal = {
+    name: 'four',
+    of: { ...own, workload: /^four/ },
+    over: { workload: /^randwrite$/, condition: any },
+    bound: { atLeast: 1 },
+  };
+  const all = [measured('chunkstore', [2], { workload: 'four-randwrite' }), measured('chunkstore', [1], { condition: 'one volume' })];
+  expect(judge(all, [four])[0]?.worst?.of).toBe('four-randwrite, full ÷ randwrite, one volume');
+});
+
 test('every goal has a name of its own, and a later mark is the harder one', () => {
   expect(new Set(goals.map(({ name }) => name)).size).toBe(goals.length);
   for (const { bound } of goals) {

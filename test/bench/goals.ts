@@ -112,6 +112,13 @@ export const goals: readonly Goal[] = [
     bound: { atLeast: 0.9 },
   },
   {
+    name: 'foreground on another volume while a snapshot is deleted ÷ before',
+    of: { ...operations, workload: /^delete of a snapshot$/, figure: /^foreground throughput meanwhile ÷ before$/ },
+    over: null,
+    bound: { atLeast: 0.9 },
+    unit: 'ratio',
+  },
+  {
     name: 'sequential read of a volume fragmented by 1,000 snapshots ÷ fresh',
     of: { ...io, workload: /^read-1m/, condition: /^after 1000 snapshots$/ },
     over: { condition: /^fresh$/ },
@@ -175,7 +182,9 @@ function casesOf(goal: Goal, measurements: readonly Measurement[]): Case[] {
     measurements.flatMap((other) => {
       if (other === measurement || !isOver(other, measurement, over)) return [];
       const ratio = ratioOf(measurement.samples, other.samples);
-      const against = other.subject === measurement.subject ? other.condition : other.subject;
+      const against = FIELDS.filter((field) => other[field] !== measurement[field])
+        .map((field) => other[field])
+        .join(', ');
       return ratio === null ? [] : [{ of: `${placeOf(measurement)} ÷ ${against}`, spread: ratio }];
     }),
   );

@@ -16,5 +16,8 @@ test('quantities have three digits and a unit that suits their size', () => {
 test('a spread says half of its width in parts of its median', () => {
   expect(formatSpread({ median: 100, lowest: 90, highest: 110, samples: 3 }, 'tps')).toBe('100 tps ±10%');
   expect(formatSpread({ median: 100, lowest: 100, highest: 100, samples: 1 }, 'tps')).toBe('100 tps');
+  expect(formatSpread({ median: 2, lowest: 1, highest: 12, samples: 3 }, 'ms')).toBe('2.00 ms (1.00 ms–12.0 ms)');
+  expect(formatSpread({ median: 0, lowest: 0, highest: 0, samples: 3 }, 'tps')).toBe('0 tps');
+  expect(formatSpread({ median: 0, lowest: 0, highest: 1, samples: 3 }, 'tps')).toBe('0 tps (0 tps–1.00 tps)');
   expect(formatRatioSpread({ median: 0.9, lowest: 0.85, highest: 1.5, samples: 3 })).toBe('0.90 (0.85–1.50)');
 });

@@ -3,6 +3,9 @@ import { formatBytes } from '../../../src/operator/output.ts';
 import type { Unit } from '../measurement.ts';
 import type { Spread } from './spread.ts';
 
+/** A half width that still says something. */
+const WIDEST_PERCENT = 50;
+
 /** "48.2k op/s", "1.27 ms", "64 MiB". */
 export function formatQuantity(value: number, unit: Unit): string {
   if (!Number.isFinite(value)) return '?';
@@ -27,20 +30,24 @@ export function formatRatio(value: number): string {
   return Math.abs(value) >= 10 ? digits(value) : value.toFixed(2);
 }
 
-/** "48.2k op/s ±6%": half of what lies between the lowest and the highest round, in parts of the median. */
+/**
+ * "48.2k op/s ±6%": half of what lies between the lowest and the highest round, in parts of the median. Where the rounds are
+ * far apart, the two themselves: "2.08 ms (1.20 ms–12.3 ms)".
+ */
 export function formatSpread(spread: Spread, unit: Unit): string {
-  const text = formatQuantity(spread.median, unit);
-  return spread.samples === 1 || spread.median === 0 ? text : `${text} ±${halfWidthPercent(spread)}%`;
+  const { median, lowest, highest, samples } = spread;
+  const text = formatQuantity(median, unit);
+  if (samples === 1 || highest === lowest) return text;
+  const halfWidthPercent = Math.round(((highest - lowest) / 2 / Math.abs(median)) * 100);
+  return halfWidthPercent <= WIDEST_PERCENT
+    ? `${text} ±${halfWidthPercent}%`
+    : `${text} (${formatQuantity(lowest, unit)}–${formatQuantity(highest, unit)})`;
 }
 
 /** "0.87 (0.84–0.91)". */
 export function formatRatioSpread(spread: Spread): string {
   const text = formatRatio(spread.median);
   return spread.samples === 1 ? text : `${text} (${formatRatio(spread.lowest)}–${formatRatio(spread.highest)})`;
-}
-
-function halfWidthPercent({ median, lowest, highest }: Spread): number {
-  return Math.round(((highest - lowest) / 2 / Math.abs(median)) * 100);
 }
 
 function thousands(value: number): string {

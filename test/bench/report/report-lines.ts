@@ -2,7 +2,8 @@
 import { formatTable } from '../../../src/operator/output.ts';
 import type { Verdict } from '../goals.ts';
 import type { BenchDocument } from './document.ts';
-import { partTables } from './table.ts';
+import { tablesOf } from './table.ts';
+import { terminalLines } from './terminal-table.ts';
 
 const COLUMNS = 140;
 
@@ -14,12 +15,7 @@ export function reportLines(document: BenchDocument): string[] {
   for (const { name, outcome, problems, seconds: tookSeconds } of parts) {
     const why = problems.length === 0 ? '' : `: ${problems.join('; ')}`;
     lines.push('', `== ${name} (${outcome} in ${tookSeconds} s${why})`);
-    lines.push(
-      ...partTables(
-        measurements.filter(({ part }) => part === name),
-        { columns: COLUMNS },
-      ),
-    );
+    lines.push(...terminalLines(tablesOf(measurements.filter(({ part }) => part === name)), { columns: COLUMNS }));
   }
   return [...lines, '', '== goals', ...goalLines(goals)];
 }

@@ -1,8 +1,8 @@
 /**
- * The figures of one part for a terminal: a row for each thing that was done and figure of it, a column for each subject
- * (or, where there is one subject alone, for each state), wrapped into several tables where one would be too wide.
+ * The figures of one part as tables, for terminals and for pages. Where several subjects were measured: a table for each
+ * figure, with a column for each subject and our ratio to the base. Where one was: a table for each figure with a column for
+ * each workload, or, where workloads have their figures to themselves, a list.
  */
-import { formatTable, type Column } from '../../../src/operator/output.ts';
 import type { Measurement } from '../measurement.ts';
 import { formatRatioSpread, formatSpread } from './quantity.ts';
 import { ratioOf, spreadOf } from './spread.ts';
@@ -11,91 +11,78 @@ import { ratioOf, spreadOf } from './spread.ts';
 export const BASE_SUBJECT = 'loop';
 export const OWN_SUBJECT = 'chunkstore';
 
+export interface FigureTable {
+  /** What all of its cells are, where they are the same. */
+  readonly heading: string | null;
+  /** Of the columns that say what a row is. */
+  readonly labelTitles: readonly string[];
+  readonly columns: readonly string[];
+  readonly rows: readonly FigureRow[];
+}
+
+export interface FigureRow {
+  readonly labels: readonly string[];
+  /** By column. */
+  readonly cells: ReadonlyMap<string, string>;
+}
+
+type Field = 'workload' | 'condition' | 'figure' | 'subject';
+
+/** The column of our ratio to the base. */
+export const RATIO_COLUMN = `÷ ${BASE_SUBJECT}`;
+
 /** A condition that is a point in time of a longer run: plotted, and too many for a table. */
 const POINT_IN_TIME = /^at \d+ s$/;
 
-export function isPointInTime(measurement: Measurement): boolean {
-  return POINT_IN_TIME.test(measurement.condition);
-}
-
-/** Lines, with an empty one between tables. */
-export function partTables(measurements: readonly Measurement[], options: { readonly columns: number }): string[] {
-  const shown = measurements.filter((measurement) => !isPointInTime(measurement));
-  const grid = gridOf(shown);
-  const lines: string[] = [];
-  for (const headings of wrapped(grid, options.columns)) {
-    if (lines.length > 0) lines.push('');
-    lines.push(
-      ...formatTable(
-        grid.rows.filter((row) => headings.some((heading) => row.cells.has(heading))),
-        columnsOf(grid, headings),
-      ),
+export function tablesOf(measurements: readonly Measurement[]): FigureTable[] {
+  const shown = measurements.filter(({ condition }) => !POINT_IN_TIME.test(condition));
+  const figures = distinct(shown, 'figure');
+  const of = (figure: string): Measurement[] => shown.filter((measurement) => measurement.figure === figure);
+  if (distinct(shown, 'subject').length > 1) {
+    return figures.map((figure) =>
+      withRatios(tableOf(of(figure), { heading: figure, labels: ['workload', 'condition'], column: 'subject' }), of(figure)),
     );
   }
-  return lines;
+  if (figures.some((figure) => distinct(of(figure), 'workload').length > 1)) {
+    return figures.map((figure) => tableOf(of(figure), { heading: figure, labels: ['condition'], column: 'workload' }));
+  }
+  return shown.length === 0 ? [] : [tableOf(shown, { heading: null, labels: ['workload', 'condition', 'figure'], column: 'subject' })];
 }
 
-interface Row {
-  readonly labels: readonly string[];
-  readonly cells: Map<string, string>;
-  /** Ours against the base, where both are there. */
-  ratio: string;
+interface Shape {
+  readonly heading: string | null;
+  readonly labels: readonly Field[];
+  readonly column: Field;
 }
 
-interface Grid {
-  readonly labelTitles: readonly string[];
-  readonly headings: readonly string[];
-  readonly rows: readonly Row[];
-}
-
-function gridOf(measurements: readonly Measurement[]): Grid {
-  const manySubjects = new Set(measurements.map(({ subject }) => subject)).size > 1;
-  const headingOf = (measurement: Measurement): string => (manySubjects ? measurement.subject : measurement.condition);
-  const rows = new Map<string, Row & { readonly of: Measurement[] }>();
+function tableOf(measurements: readonly Measurement[], { heading, labels, column }: Shape): FigureTable {
+  const rows = new Map<string, FigureRow & { readonly cells: Map<string, string> }>();
   for (const measurement of measurements) {
-    const { workload, condition, figure, unit, samples } = measurement;
-    const labels = manySubjects ? [workload, condition, figure] : [workload, figure];
-    const key = labels.join('\0');
-    const row = rows.get(key) ?? { labels, cells: new Map<string, string>(), ratio: '', of: [] };
+    const key = keyOf(measurement, labels);
+    const row = rows.get(key) ?? { labels: labels.map((field) => measurement[field]), cells: new Map<string, string>() };
     rows.set(key, row);
-    row.of.push(measurement);
-    const spread = spreadOf(samples);
-    row.cells.set(headingOf(measurement), spread === null ? 'none' : formatSpread(spread, unit));
+    const spread = spreadOf(measurement.samples);
+    row.cells.set(measurement[column], spread === null ? 'none' : formatSpread(spread, measurement.unit));
   }
-  for (const row of rows.values()) row.ratio = manySubjects ? ratioToBase(row.of) : '';
-  const headings = [...new Set(measurements.map(headingOf))];
-  return { labelTitles: manySubjects ? ['WORKLOAD', 'CONDITION', 'FIGURE'] : ['WORKLOAD', 'FIGURE'], headings, rows: [...rows.values()] };
+  return { heading, labelTitles: labels, columns: distinct(measurements, column), rows: [...rows.values()] };
 }
 
-function ratioToBase(measurements: readonly Measurement[]): string {
-  const samplesOf = (subject: string): readonly number[] => measurements.find((other) => other.subject === subject)?.samples ?? [];
-  const ratio = ratioOf(samplesOf(OWN_SUBJECT), samplesOf(BASE_SUBJECT));
-  return ratio === null ? '' : formatRatioSpread(ratio);
+/** The same with one more column, where ours and the base were both measured. */
+function withRatios(table: FigureTable, measurements: readonly Measurement[]): FigureTable {
+  const samplesOf = (labels: readonly string[], subject: string): readonly number[] =>
+    measurements.find((one) => one.workload === labels[0] && one.condition === labels[1] && one.subject === subject)?.samples ?? [];
+  const rows = table.rows.map(({ labels, cells }) => {
+    const ratio = ratioOf(samplesOf(labels, OWN_SUBJECT), samplesOf(labels, BASE_SUBJECT));
+    return { labels, cells: ratio === null ? cells : new Map([...cells, [RATIO_COLUMN, formatRatioSpread(ratio)]]) };
+  });
+  return rows.some(({ cells }) => cells.has(RATIO_COLUMN)) ? { ...table, columns: [...table.columns, RATIO_COLUMN], rows } : table;
 }
 
-function columnsOf(grid: Grid, headings: readonly string[]): Column<Row>[] {
-  const labels = grid.labelTitles.map((title, index): Column<Row> => ({ title, text: (row) => row.labels[index] ?? '' }));
-  const cells = headings.map((heading): Column<Row> => ({
-    title: heading.toUpperCase(),
-    text: (row) => row.cells.get(heading) ?? '',
-    right: true,
-  }));
-  const hasRatio = headings.includes(OWN_SUBJECT) && grid.rows.some(({ ratio }) => ratio !== '');
-  const ratio: Column<Row> = { title: `÷ ${BASE_SUBJECT.toUpperCase()}`, text: (row) => row.ratio, right: true };
-  return [...labels, ...cells, ...(hasRatio ? [ratio] : [])];
+function keyOf(measurement: Measurement, fields: readonly Field[]): string {
+  return JSON.stringify(fields.map((field) => measurement[field]));
 }
 
-/** The headings in groups that fit beside the labels; one at least in each. */
-function wrapped(grid: Grid, columns: number): string[][] {
-  const groups: string[][] = [];
-  let group: string[] = [];
-  for (const heading of grid.headings) {
-    const wider = [...group, heading];
-    const width = Math.max(...formatTable(grid.rows, columnsOf(grid, wider)).map((line) => line.length));
-    if (group.length > 0 && width > columns) {
-      groups.push(group);
-      group = [heading];
-    } else group = wider;
-  }
-  return group.length > 0 ? [...groups, group] : groups;
+/** In the order in which they first come. */
+function distinct(measurements: readonly Measurement[], field: Field): string[] {
+  return [...new Set(measurements.map((measurement) => measurement[field]))];
 }
