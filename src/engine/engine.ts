@@ -171,11 +171,12 @@ export class Engine {
   /** Time-driven work; call at least every 100 ms. */
   tick(): void {
     if (this.#parts === null) return;
-    const { state, requests, checkpointer, merger, prewriter, scrubber } = this.#parts;
+    const { state, requests, checkpointer, dismantler, merger, prewriter, scrubber } = this.#parts;
     const elapsedMs = this.#ports.clock.elapsedMs();
     requests.expire(elapsedMs);
     state.slots.advance();
     state.pages.evict();
+    dismantler.tick();
     merger.tick();
     prewriter?.tick();
     requests.slotsFreed({ all: true });
@@ -364,7 +365,10 @@ export class Engine {
       checkpointWanted: () => checkpointer.running || checkpointer.want(),
     });
     const buffers = new ChunkBuffers(memory.merge);
-    const dismantler = new Dismantler(state, () => requests.slotsFreed());
+    const dismantler = new Dismantler(state, {
+      freed: () => requests.slotsFreed(),
+      urgent: () => state.slots.available < state.slots.counts.slots / 16 || requests.parkedWrites > 0 || this.#walksWaiting.length > 0,
+    });
     const merger: Merger = new Merger({
       state,
       parts,

@@ -14,7 +14,9 @@ const MIB = 2 ** 20;
 /** What a sparse pool is made with. */
 const firstBytes = 1024 * MIB;
 const scrapeLimitMs = 5_000;
-const pollMs = 2;
+/** Of the time that has passed: asking more often would be a load of its own. */
+const pollPart = 1 / 20;
+const pollMs = { least: 5, most: 100 };
 
 export interface MeasuredStoreOptions {
   /** On the disk that is measured. */
@@ -117,7 +119,7 @@ export class MeasuredStore {
     return (await this.metrics()).value('chunkstore_engine_call_duration_seconds_sum', { call });
   }
 
-  /** Resolves with the time until no more than this is used. */
+  /** Resolves with the time until no more than this is used, to a twentieth. */
   async untilUsed(mostBytes: number, options: { readonly limitMs: number; readonly signal: AbortSignal }): Promise<number> {
     const beganMs = performance.now();
     for (;;) {
@@ -126,7 +128,7 @@ export class MeasuredStore {
       const tookMs = performance.now() - beganMs;
       if (counted && usedBytes <= mostBytes) return tookMs;
       if (tookMs > options.limitMs) throw new Error(`after ${options.limitMs} ms ${usedBytes} bytes are used, ${mostBytes} were expected`);
-      await new Promise((resolve) => setTimeout(resolve, pollMs));
+      await new Promise((resolve) => setTimeout(resolve, Math.min(pollMs.most, Math.max(pollMs.least, tookMs * pollPart))));
     }
   }
 
