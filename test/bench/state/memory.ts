@@ -1,7 +1,8 @@
 /**
- * Memory and metadata by how much is mapped. All of the map is gone through twice, one read for each of its leaves, so that
- * the cache of pages is full; the map of the smaller store just fits into it, that of the larger one does not. So the
- * difference between the two, over what the larger one maps more, is what a mapped TiB costs, and the rest is bounded.
+ * Memory and metadata by how much is mapped. Told are the store's memory once its references are counted and nothing was
+ * read, of which the growth from the smaller to the larger map is what a mapped TiB costs; and what the cache of pages adds
+ * when all of the map is gone through, one read for each of its leaves, twice: the map of the smaller store just fits into
+ * the cache, that of the larger one does not, so that what it adds there is its bound.
  *
  * A process's own memory counts (RssAnon): the shared memory is of one size whatever is mapped, and the pages of LMDB's file
  * belong to the kernel's cache.
@@ -25,6 +26,8 @@ const looks = { count: 10, pauseMs: 300 };
 
 interface Memory {
   readonly mappedBytes: number;
+  readonly countedBytes: number;
+  /** After each pass. */
   readonly firstBytes: number;
   readonly secondBytes: number;
   readonly metadataBytes: number;
@@ -39,8 +42,10 @@ export async function measureMemory(stores: readonly MappedStore[], context: Par
     const unit = figure.includes('÷') ? 'ratio' : 'bytes';
     return { part: 'state', workload, subject: 'chunkstore', condition, figure, unit, samples: [sample] };
   };
-  const each = found.flatMap(({ mappedBytes, firstBytes, secondBytes, metadataBytes }) => [
-    of(nameOf(mappedBytes), 'memory', 'own memory of the store', secondBytes),
+  const each = found.flatMap(({ mappedBytes, countedBytes, firstBytes, secondBytes, metadataBytes }) => [
+    of(nameOf(mappedBytes), 'memory', 'own memory of the store, nothing read', countedBytes),
+    of(nameOf(mappedBytes), 'memory', 'own memory of the store, all of the map read', secondBytes),
+    of(nameOf(mappedBytes), 'memory', 'cache of pages', secondBytes - countedBytes),
     of(nameOf(mappedBytes), 'memory', 'after a second pass over the map ÷ after the first', secondBytes / firstBytes),
     of(nameOf(mappedBytes), 'metadata', 'LMDB and log', metadataBytes),
   ]);
@@ -49,7 +54,7 @@ export async function measureMemory(stores: readonly MappedStore[], context: Par
   const range = `from ${nameOf(smaller.mappedBytes)} to ${nameOf(larger.mappedBytes)}`;
   return [
     ...each,
-    of(range, 'memory', 'own memory per TiB', (larger.secondBytes - smaller.secondBytes) / tebibytes),
+    of(range, 'memory', 'own memory per TiB', (larger.countedBytes - smaller.countedBytes) / tebibytes),
     of(range, 'metadata', 'LMDB per TiB', (larger.metadataBytes - smaller.metadataBytes) / tebibytes),
   ];
 }
@@ -65,15 +70,25 @@ async function look({ store, id, mappedBytes }: MappedStore, context: PartContex
     await runFio({ folder: store.bed.folder, devicePath, sizeBytes: mappedBytes, flags, signal, limitMs: passLimitMs });
     return leastOwnBytes(store.processId, signal);
   };
+  const countedBytes = await leastOwnBytes(store.processId, signal);
   const firstBytes = await pass();
   const secondBytes = await pass();
   await store.bed.detachAgain(id);
   const metrics = await store.metrics();
   const log = fs.statSync(path.join(store.bed.folder, 'pool/log'));
   const residentPages = metrics.value('chunkstore_resident_pages');
-  const bytes = `${Math.round(firstBytes / MIB)} and ${Math.round(secondBytes / MIB)} MiB`;
-  context.progress(`${nameOf(mappedBytes)}: ${bytes} of memory after each pass over the map, ${residentPages} pages of it kept`);
-  return { mappedBytes, firstBytes, secondBytes, metadataBytes: metrics.value('chunkstore_metadata_used_bytes') + log.size, residentPages };
+  const bytes = [countedBytes, firstBytes, secondBytes].map((one) => Math.round(one / MIB)).join(', ');
+  context.progress(
+    `${nameOf(mappedBytes)}: ${bytes} MiB of memory before and after each pass over the map, ${residentPages} pages of it kept`,
+  );
+  return {
+    mappedBytes,
+    countedBytes,
+    firstBytes,
+    secondBytes,
+    metadataBytes: metrics.value('chunkstore_metadata_used_bytes') + log.size,
+    residentPages,
+  };
 }
 
 async function leastOwnBytes(processId: number, signal: AbortSignal): Promise<number> {
