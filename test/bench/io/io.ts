@@ -31,7 +31,7 @@ export interface IoOptions {
 
 const MIB = 2 ** 20;
 const sizeBytes: Readonly<Record<Extent, number>> = { quick: 256 * MIB, normal: 512 * MIB, full: 1024 * MIB };
-const agingLimitMs: Readonly<Record<Extent, number>> = { quick: 15_000, normal: 30_000, full: 180_000 };
+const agingLimitMs: Readonly<Record<Extent, number>> = { quick: 15_000, normal: 30_000, full: 120_000 };
 /** Beyond what volumes and snapshots hold, a subject has its own metadata. */
 const spareBytes = 1024 * MIB;
 const limitMs = 6 * 60 * 60_000;
