@@ -74,9 +74,10 @@ async function run(options: BenchOptions, signal: AbortSignal): Promise<BenchDoc
   const measurements: Measurement[] = [];
   const documentNow = (): BenchDocument =>
     makeDocument({ ...facts, endedAt: new Date().toISOString(), parts: outcomes, goals: judge(measurements), measurements });
-  const context = { folder, rounds, seconds, quick: extent === 'quick', full: extent === 'full', signal };
+  const context = { folder, seconds, quick: extent === 'quick', full: extent === 'full', signal };
   for (const part of parts.filter(({ name }) => options.parts.includes(name))) {
-    const ended = await runPart(part, { ...context, progress: (line) => progress(`${part.name}: ${line}`) });
+    const ownRounds = extent === 'quick' && !options.roundsChosen ? (part.quickRounds ?? rounds) : rounds;
+    const ended = await runPart(part, { ...context, rounds: ownRounds, progress: (line) => progress(`${part.name}: ${line}`) });
     outcomes.push(ended.outcome);
     measurements.push(...ended.measurements);
     if (options.jsonFile !== null) fs.writeFileSync(options.jsonFile, encodeDocument(documentNow()));
@@ -91,15 +92,16 @@ interface Ended {
 
 async function runPart(part: Part, context: PartContext): Promise<Ended> {
   const { name } = part;
-  const { signal } = context;
-  if (signal.aborted) return { outcome: { name, outcome: 'not run', problems: [String(signal.reason)], seconds: 0 }, measurements: [] };
+  const { signal, rounds } = context;
+  if (signal.aborted)
+    return { outcome: { name, outcome: 'not run', problems: [String(signal.reason)], rounds, seconds: 0 }, measurements: [] };
   const lacks = part
     .needs()
     .map(({ lack }) => lack)
     .filter((lack) => lack !== undefined);
   if (lacks.length > 0) {
     progress(`${name}: SKIPPED: ${lacks.join('; ')}`);
-    return { outcome: { name, outcome: 'skipped', problems: lacks, seconds: 0 }, measurements: [] };
+    return { outcome: { name, outcome: 'skipped', problems: lacks, rounds, seconds: 0 }, measurements: [] };
   }
   progress(`${name}: ${part.about}`);
   const startMs = performance.now();
@@ -107,20 +109,20 @@ async function runPart(part: Part, context: PartContext): Promise<Ended> {
   try {
     const measurements = await part.measure(context);
     progress(`${name}: measured in ${seconds()} s`);
-    return { outcome: { name, outcome: 'measured', problems: [], seconds: seconds() }, measurements };
+    return { outcome: { name, outcome: 'measured', problems: [], rounds, seconds: seconds() }, measurements };
   } catch (error) {
     const { message } = error as Error;
     const measurements = error instanceof PartFailure ? error.measurements : [];
     progress(`${name}: FAILED after ${seconds()} s: ${message}`);
-    return { outcome: { name, outcome: 'failed', problems: message.split('\n'), seconds: seconds() }, measurements };
+    return { outcome: { name, outcome: 'failed', problems: message.split('\n'), rounds, seconds: seconds() }, measurements };
   }
 }
 
 /** As somebody types it to measure the same again; where the report went is left out. */
-function commandOf({ extent, parts: names, rounds, seconds }: BenchOptions): string {
+function commandOf({ extent, parts: names, rounds, roundsChosen, seconds }: BenchOptions): string {
   const some = names.length < parts.length ? ['--only', names.join(',')] : [];
   const flags = extent === 'normal' ? [] : [`--${extent}`];
-  return ['node test/bench/bench.ts', ...flags, ...some, '--rounds', rounds, '--seconds', seconds].join(' ');
+  return ['node test/bench/bench.ts', ...flags, ...some, ...(roundsChosen ? ['--rounds', rounds] : []), '--seconds', seconds].join(' ');
 }
 
 async function progressOfDocs(document: BenchDocument): Promise<void> {

@@ -14,6 +14,8 @@ export interface BenchOptions {
   readonly docs: boolean;
   readonly folder: string;
   readonly rounds: number;
+  /** Whether a flag says how many rounds. */
+  readonly roundsChosen: boolean;
   readonly seconds: number;
 }
 
@@ -68,7 +70,19 @@ export function parseOptions(
     else if (complaints.length === 0) {
       const parts = known.parts.filter((name) => wanted.includes(name));
       const { folder, docs } = values;
-      return { options: { extent, parts, output, jsonFile: values.json ?? null, docs, folder, rounds, seconds } };
+      return {
+        options: {
+          extent,
+          parts,
+          output,
+          jsonFile: values.json ?? null,
+          docs,
+          folder,
+          rounds,
+          roundsChosen: values.rounds !== undefined,
+          seconds,
+        },
+      };
     }
     return { complaints };
   } catch (error) {

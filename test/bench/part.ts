@@ -9,6 +9,8 @@ export interface Part {
   readonly about: string;
   /** Without these the part cannot run at all, and is skipped. */
   readonly needs: () => readonly Capability[];
+  /** Of a quick benchmark whose rounds nobody has chosen; as many as others have when missing. */
+  readonly quickRounds?: number;
   /** Fails with `PartFailure` when something was measured before it failed. */
   readonly measure: (context: PartContext) => Promise<Measurement[]>;
 }

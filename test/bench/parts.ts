@@ -22,18 +22,21 @@ export const parts: readonly Part[] = [
     name: 'operations',
     about: 'snapshot, clone, revert, delete and restart by the shape of the volume, and what they do to a load',
     needs: common,
+    quickRounds: 1,
     measure: (context) => guarded('operations', context, measureOperations),
   },
   {
     name: 'databases',
     about: 'SQLite and PostgreSQL before, during and after a series of snapshots',
     needs: () => [...common(), hasFileSystem('ext4'), hasPrograms('mkfs.ext4', 'mount')],
+    quickRounds: 1,
     measure: measureDatabases,
   },
   {
     name: 'state',
     about: 'restart, memory and metadata with a TiB mapped, and what is written for what a user writes',
     needs: common,
+    quickRounds: 1,
     measure: (context) => guarded('state', context, measureState),
   },
 ];

@@ -14,19 +14,22 @@ import type { Database, DatabaseKind } from './database.ts';
 import { makeOwn, makePlain, type FileSystem } from './file-systems.ts';
 import { postgresKind } from './postgres.ts';
 import { sqliteKinds } from './sqlite.ts';
-import { snapshotMeasurements, transactionMeasurements, type Phases, type Run } from './transactions.ts';
+import { SERIES_FACTOR, snapshotMeasurements, transactionMeasurements, type Phases, type Run } from './transactions.ts';
 
+const GIB = 2 ** 30;
 const LIMIT_MS = 2 * 60 * 60_000;
 /** Connections are made and caches filled; not counted. */
 const warmUpMs = 1000;
 /** The load goes on a little longer than is counted. */
 const marginMs = 1000;
 const betweenSnapshotsMs = 1000;
-const settleMs = 4000;
+const settleMs = 3000;
 const syncLimitMs = 120_000;
 
 const databaseKinds: readonly DatabaseKind[] = [...sqliteKinds, postgresKind];
-/** Two of them, a round each, are what five minutes have room for. */
+const sizesInUse = { volumeBytes: 2 * GIB, poolBytes: 6 * GIB };
+const quickSizes = { volumeBytes: GIB, poolBytes: 3 * GIB };
+/** What five minutes have room for. */
 const quickKinds = databaseKinds.filter(({ name }) => name !== 'sqlite-rollback-journal');
 
 export async function measureDatabases(context: PartContext): Promise<Measurement[]> {
@@ -34,14 +37,14 @@ export async function measureDatabases(context: PartContext): Promise<Measuremen
     // Databases run as users that must come through to their files.
     fs.chmodSync(guarded.folder, 0o711);
     context.progress('making an ext4 on a volume and one on a plain loop device');
-    const fileSystems = [await makePlain(guarded), await makeOwn(guarded)];
+    const sizes = context.quick ? quickSizes : sizesInUse;
+    const fileSystems = [await makePlain(guarded, sizes), await makeOwn(guarded, sizes)];
     // A new ext4 writes its tables in the background, and the disk what filled it.
     await runCommand('sync', [], { timeoutMs: syncLimitMs });
     await delay(settleMs, undefined, { signal: guarded.signal });
-    const quickly = context.quick ? { ...context, rounds: 1 } : context;
     for (const kind of context.quick ? quickKinds : databaseKinds) {
       const lack = kind.lack();
-      if (lack === undefined) record(...(await measureKind(kind, { context: quickly, guarded, fileSystems })));
+      if (lack === undefined) record(...(await measureKind(kind, { context, guarded, fileSystems })));
       else context.progress(`${kind.name}: SKIPPED: ${lack}`);
     }
   });
@@ -85,8 +88,8 @@ async function measureKind(kind: DatabaseKind, { context, guarded, fileSystems }
 }
 
 async function measureOnce(subject: Subject, options: { readonly seconds: number; readonly signal: AbortSignal }): Promise<void> {
-  const quietMs = 2 * options.seconds * 1000;
-  const seriesMs = 2 * quietMs;
+  const quietMs = options.seconds * 1000;
+  const seriesMs = SERIES_FACTOR * quietMs;
   const { promise: begun, resolve: begins } = Promise.withResolvers<Phases>();
   const failed = new AbortController();
   const loading = subject.database

@@ -11,16 +11,18 @@ import { fill } from '../fio.ts';
 import { attachFile, detachFile } from '../io/subjects/loop-file.ts';
 
 const MIB = 2 ** 20;
-const GIB = 2 ** 30;
-const volumeBytes = 2 * GIB;
-/** The volume, and what its snapshots hold. */
-const poolBytes = 6 * GIB;
 /** The pool keeps some slots in reserve. */
 const unusedBytes = 256 * MIB;
 const commandLimitMs = 60_000;
 const settleLimitMs = 60_000;
 /** Used space that has not changed for so long is taken as settled. */
 const restMs = 500;
+
+export interface Sizes {
+  readonly volumeBytes: number;
+  /** The volume, and what its snapshots hold. */
+  readonly poolBytes: number;
+}
 
 export interface FileSystem {
   readonly subject: string;
@@ -36,7 +38,7 @@ export interface Snapshots {
   deleteAll(): Promise<void>;
 }
 
-export async function makeOwn(guarded: Guarded): Promise<FileSystem> {
+export async function makeOwn(guarded: Guarded, { volumeBytes, poolBytes }: Sizes): Promise<FileSystem> {
   const driver = await guarded.startDriver({ name: 'own', size: `${poolBytes / MIB}MiB` });
   const all = await publishNewVolume(driver, { name: 'all', sizeBytes: poolBytes - unusedBytes, capability: blockCapability });
   await fill(all.targetPath, { sizeBytes: poolBytes - unusedBytes, order: 'sequential', signal: guarded.signal });
@@ -51,7 +53,7 @@ export async function makeOwn(guarded: Guarded): Promise<FileSystem> {
   return { subject: 'chunkstore', folder: targetPath, snapshots: snapshotsOf(driver, { volumeId, signal: guarded.signal }) };
 }
 
-export async function makePlain(guarded: Guarded): Promise<FileSystem> {
+export async function makePlain(guarded: Guarded, { volumeBytes }: Pick<Sizes, 'volumeBytes'>): Promise<FileSystem> {
   const file = path.join(guarded.folder, 'plain');
   const folder = path.join(guarded.folder, 'plain-mounted');
   fs.mkdirSync(folder);

@@ -25,6 +25,9 @@ export interface Run {
   readonly phases: Phases;
 }
 
+/** The series lasts so many times as long as the time before it, and as that after it. */
+export const SERIES_FACTOR = 4;
+
 const SECOND_MS = 1000;
 
 /** As the conditions of measurements name them, in their order. */

@@ -17,7 +17,7 @@ const empty = makeDocument({
   revision: null,
   ...{ extent: 'quick', rounds: 1, seconds: 1 },
   machine: { kernel: 'Linux' },
-  parts: [{ name: 'io', outcome: 'failed', problems: ['why'], seconds: 3 }],
+  parts: [{ name: 'io', outcome: 'failed', problems: ['why'], rounds: 1, seconds: 3 }],
   goals: [],
   measurements: [],
 });

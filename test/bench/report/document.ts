@@ -11,6 +11,8 @@ export interface PartOutcome {
   readonly outcome: 'measured' | 'failed' | 'skipped' | 'not run';
   /** What went wrong or lacks; empty where it was measured. */
   readonly problems: readonly string[];
+  readonly rounds: number;
+  /** That it took. */
   readonly seconds: number;
 }
 

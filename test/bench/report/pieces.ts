@@ -28,14 +28,14 @@ export function piecesOf(
 }
 
 function runPiece(document: BenchDocument): string {
-  const { command, startedAt, endedAt, revision, extent, rounds, seconds, machine, parts } = document;
+  const { command, startedAt, endedAt, revision, extent, seconds, machine, parts } = document;
   const minutes = Math.round((Date.parse(endedAt) - Date.parse(startedAt)) / 60_000);
   const told = parts.map(({ name, outcome, problems }) =>
     outcome === 'measured' ? name : `**${name}: ${outcome}** (${problems.join('; ')})`,
   );
   const facts: Readonly<Record<string, string>> = {
     command: `\`${command}\``,
-    run: `${extent}: ${rounds} rounds, ${seconds} s a load; ${minutes} minutes from ${startedAt.slice(0, 16).replace('T', ' ')} UTC`,
+    run: `${extent}: ${seconds} s a load; ${minutes} minutes from ${startedAt.slice(0, 16).replace('T', ' ')} UTC`,
     revision: revision ?? 'unknown',
     parts: told.join(', '),
     ...machine,

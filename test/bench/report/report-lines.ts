@@ -9,12 +9,18 @@ const COLUMNS = 140;
 
 export function reportLines(document: BenchDocument): string[] {
   const { command, startedAt, revision, machine, parts, measurements, goals, rounds, seconds } = document;
-  const facts = { command, started: startedAt, revision: revision ?? 'none', rounds: `${rounds}, of ${seconds} s a load`, ...machine };
+  const facts = {
+    command,
+    started: startedAt,
+    revision: revision ?? 'none',
+    rounds: `${rounds} unless a part says otherwise, of ${seconds} s a load`,
+    ...machine,
+  };
   const lines = Object.entries(facts).map(([name, value]) => `${name}: ${value}`);
   lines.push('', 'Medians of the rounds; ± half of what lies between the lowest and the highest. Ratios are taken round by round.');
-  for (const { name, outcome, problems, seconds: tookSeconds } of parts) {
+  for (const { name, outcome, problems, rounds: ownRounds, seconds: tookSeconds } of parts) {
     const why = problems.length === 0 ? '' : `: ${problems.join('; ')}`;
-    lines.push('', `== ${name} (${outcome} in ${tookSeconds} s${why})`);
+    lines.push('', `== ${name} (${outcome} in ${tookSeconds} s, rounds: ${ownRounds}${why})`);
     lines.push(...terminalLines(tablesOf(measurements.filter(({ part }) => part === name)), { columns: COLUMNS }));
   }
   return [...lines, '', '== goals', ...goalLines(goals)];

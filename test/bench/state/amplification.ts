@@ -31,7 +31,7 @@ interface Scale {
 
 /** Ten seconds between snapshots, as many as there are thirds of a second in a load: five minutes of the longest bench. */
 function scaleOf({ quick, seconds }: PartContext): Scale {
-  if (quick) return { volumeBytes: 128 * MIB, betweenMs: 1_000, snapshots: 15 };
+  if (quick) return { volumeBytes: 128 * MIB, betweenMs: 1_000, snapshots: 8 };
   return { volumeBytes: 1024 * MIB, betweenMs: 10_000, snapshots: Math.ceil((seconds * snapshotsOfSeconds) / 4) };
 }
 

@@ -1,5 +1,5 @@
 /** Transactions a second, second by second, before, during and after a series of snapshots: a plot for each database. */
-import { PHASE_NAMES } from '../../databases/transactions.ts';
+import { PHASE_NAMES, SERIES_FACTOR } from '../../databases/transactions.ts';
 import type { Measurement } from '../../measurement.ts';
 import { spreadOf } from '../spread.ts';
 import type { Plot } from './plot.ts';
@@ -15,6 +15,7 @@ export function databasePlots(databases: readonly Measurement[]): Plot[] {
   return workloads.map((workload) => {
     const own = points.filter(({ measurement }) => measurement.workload === workload);
     const seconds = Math.max(...own.map(({ second }) => second)) + 1;
+    const quietSeconds = seconds / (SERIES_FACTOR + 2);
     const title = `${workload}: transactions a second over time`;
     const svg = drawLines({
       ...{ title, xTitle: 'seconds', yTitle: 'transactions a second' },
@@ -24,8 +25,7 @@ export function databasePlots(databases: readonly Measurement[]): Plot[] {
         name,
         points: own.filter(({ measurement }) => measurement.subject === name).map(({ second, y }) => ({ x: second + 0.5, y })),
       })),
-      // The series takes the middle half: databases.ts.
-      span: { from: seconds / 4, to: (3 * seconds) / 4, words: PHASE_NAMES[1] },
+      span: { from: quietSeconds, to: seconds - quietSeconds, words: PHASE_NAMES[1] },
     });
     return { name: `database-${workload}`, part: 'databases', title, svg };
   });
