@@ -30,8 +30,10 @@ export function piecesOf(
 function runPiece(document: BenchDocument): string {
   const { command, startedAt, endedAt, revision, extent, seconds, machine, parts } = document;
   const minutes = Math.round((Date.parse(endedAt) - Date.parse(startedAt)) / 60_000);
-  const told = parts.map(({ name, outcome, problems }) =>
-    outcome === 'measured' ? name : `**${name}: ${outcome}** (${problems.join('; ')})`,
+  const told = parts.map(({ name, outcome, problems, rounds }) =>
+    outcome === 'measured'
+      ? `${name} (${rounds} ${rounds === 1 ? 'round' : 'rounds'})`
+      : `**${name}: ${outcome}** (${problems.join('; ')})`,
   );
   const facts: Readonly<Record<string, string>> = {
     command: `\`${command}\``,
