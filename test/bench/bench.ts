@@ -11,6 +11,7 @@
  */
 import fs from 'node:fs';
 import os from 'node:os';
+import path from 'node:path';
 import { judge } from './goals.ts';
 import type { Measurement, PartContext } from './measurement.ts';
 import { parseOptions, USAGE, type BenchOptions } from './options.ts';
@@ -27,29 +28,40 @@ const progress = (line: string): void => console.error(`bench: ${line}`);
 
 async function main(): Promise<number> {
   const parsed = parseOptions(process.argv.slice(2), { parts: parts.map(({ name }) => name), defaultFolder: os.tmpdir() });
-  const complaints = 'complaints' in parsed ? parsed.complaints : folderComplaints(parsed.options.folder);
+  const complaints = 'complaints' in parsed ? parsed.complaints : placeComplaints(parsed.options);
   if ('complaints' in parsed || complaints.length > 0) {
     console.error([...complaints.map((complaint) => `bench: ${complaint}`), USAGE].join('\n'));
     return WRONG_USE;
   }
   const { options } = parsed;
   const document = await run(options, interruption());
-  if (options.docs) await progressOfDocs(document);
   console.log(options.output === 'json' ? encodeDocument(document).trimEnd() : reportLines(document).join('\n'));
   const bad = document.parts.filter(({ outcome }) => outcome === 'failed' || outcome === 'not run');
   for (const { name, outcome, problems } of bad) {
     console.error([`bench: ${name}: ${outcome.toUpperCase()}`, ...problems.map((problem) => `  ${problem}`)].join('\n'));
   }
-  return bad.length === 0 ? 0 : 1;
+  if (bad.length > 0) {
+    if (options.docs) console.error('bench: docs/performance.md is left as it was');
+    return 1;
+  }
+  if (options.docs) await writeDocs(document);
+  return 0;
 }
 
-function folderComplaints(folder: string): string[] {
-  try {
-    fs.accessSync(folder, fs.constants.W_OK);
-    return fs.statSync(folder).isDirectory() ? [] : [`--folder takes a folder, and ${folder} is none`];
-  } catch (error) {
-    return [`--folder takes a folder that can be written: ${(error as Error).message}`];
-  }
+/** What would fail only after minutes of measuring is looked at before. */
+function placeComplaints({ folder, jsonFile }: BenchOptions): string[] {
+  const places = [
+    { flag: '--folder', place: folder },
+    ...(jsonFile === null ? [] : [{ flag: '--json', place: path.dirname(path.resolve(jsonFile)) }]),
+  ];
+  return places.flatMap(({ flag, place }) => {
+    try {
+      fs.accessSync(place, fs.constants.W_OK);
+      return fs.statSync(place).isDirectory() ? [] : [`${flag}: ${place} is no folder`];
+    } catch (error) {
+      return [`${flag} needs a folder that can be written: ${(error as Error).message}`];
+    }
+  });
 }
 
 /** Aborted by the first Ctrl-C, SIGTERM or SIGHUP. What a part has set up it takes down itself. */
@@ -125,7 +137,7 @@ function commandOf({ extent, parts: names, rounds, roundsChosen, seconds }: Benc
   return ['node test/bench/bench.ts', ...flags, ...some, ...(roundsChosen ? ['--rounds', rounds] : []), '--seconds', seconds].join(' ');
 }
 
-async function progressOfDocs(document: BenchDocument): Promise<void> {
+async function writeDocs(document: BenchDocument): Promise<void> {
   const { writePerformanceDocs } = await import('./report/performance-docs.ts');
   for (const file of await writePerformanceDocs(document)) progress(`wrote ${file}`);
 }
