@@ -52,9 +52,9 @@ export interface MetadataStore {
   /** Makes what can be read durable first (a commit that a kill cut off can be readable and not durable), then reads
    * the tables `pool`, `objects`, `seals` and `erasures` whole. `image` is null exactly when there is an error. */
   load(done: (error: Error | null, image: MetadataImage | null) => void): void;
-  /** One page, or null when there is none of that number. */
+  /** One page, or null when there is none of that number. The bytes are the caller's until `done` returns. */
   readPage(key: number, done: (error: Error | null, value: Uint8Array | null) => void): void;
-  /** One row of checksums, or null when there is none of that number. */
+  /** One row of checksums, or null when there is none of that number. The bytes are the caller's until `done` returns. */
   readChecksums(key: number, done: (error: Error | null, value: Uint8Array | null) => void): void;
   /** Atomic, and durable when `done` is called without an error. The values must not be changed until then. */
   commit(changes: readonly MetadataChange[], done: (error: Error | null) => void): void;

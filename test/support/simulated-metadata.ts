@@ -116,7 +116,10 @@ export class SimulatedMetadata {
       return;
     }
     if (call.kind === 'page') {
-      call.done(null, copyOf(this.#readable[call.table].get(call.key)));
+      const value = copyOf(this.#readable[call.table].get(call.key));
+      call.done(null, value);
+      // Whoever keeps it keeps nothing: it is the caller's until `done` returns.
+      value?.fill(0xa5);
       return;
     }
     if (!this.loadsWithoutSync) this.#makeReadableDurable();

@@ -250,9 +250,12 @@ function withOwnDescriptor(device: DeviceConnection): DeviceConnection {
   return { objectId, connection, incarnation, sizeBytes, readOnly, fuseDescriptor: duplicateDescriptor(device.fuseDescriptor) };
 }
 
+/** Pages that were read are garbage at once, and of a large young generation a lot of it stays when reading is over. */
+const RESOURCE_LIMITS = { maxYoungGenerationSizeMb: 12 };
+
 function startWorker(file: URL, options: { readonly name: string; readonly data: unknown; readonly ports: MessagePort[] }): Worker {
   const { name, data, ports } = options;
-  return new Worker(file, { workerData: data, transferList: ports, execArgv: [], name });
+  return new Worker(file, { workerData: data, transferList: ports, execArgv: [], name, resourceLimits: RESOURCE_LIMITS });
 }
 
 function errorOf({ code, message }: MessageError): Error {

@@ -32,6 +32,9 @@ export class MetadataStoreClient implements MetadataStore {
   /** Reads that are in no message yet, and messages of reads without an answer. */
   readonly #reads: WaitingRead[] = [];
   #readMessages = 0;
+  /** What answers came in goes back with later questions: what one thread makes and another
+   * drops stays for long. */
+  readonly #spareMemory: ArrayBuffer[] = [];
   #lastId = 0;
   #lastSpace: MetadataSpace | null = null;
 
@@ -85,8 +88,10 @@ export class MetadataStoreClient implements MetadataStore {
       const rows = unpackRows(reply.rows);
       assert(rows.length === batch.length, 'every row that was asked for is answered');
       for (const [index, { done }] of batch.entries()) done(null, rows[index]!.value);
+      if (this.#spareMemory.length < READ_MESSAGES_AT_ONCE) this.#spareMemory.push(reply.rows.bytes.buffer);
     });
-    this.#send({ kind: 'read', id, table, keys: batch.map(({ key }) => key) });
+    const memory = this.#spareMemory.pop() ?? null;
+    this.#send({ kind: 'read', id, table, keys: batch.map(({ key }) => key), memory }, memory === null ? [] : [memory]);
   }
 
   commit(changes: readonly MetadataChange[], done: (error: Error | null) => void): void {

@@ -12,6 +12,7 @@ import { preallocateBlocking } from '../../linux/files.ts';
 import { assert } from '../../util/assert.ts';
 import { syncFolderBlocking } from '../../util/sync-folder.ts';
 import { checkMetadataFile } from './file-check.ts';
+import type { PackedRows } from './messages.ts';
 
 type Values = Database<Buffer, Buffer>;
 
@@ -19,6 +20,8 @@ const TABLES: readonly MetadataTable[] = ['pool', 'objects', 'pages', 'seals', '
 /** Addresses, not memory: how far the environment can grow. */
 const MAP_SIZE_BYTES = 256 * 2 ** 30;
 const KEY_BYTES = 8;
+/** As many pages as are usually read at once. */
+const PACKED_BYTES = 64 * 4096;
 /** As LMDB calls it. */
 const METADATA_FILE = 'data.mdb';
 
@@ -83,6 +86,23 @@ export class MetadataEnvironment {
   read(table: MetadataTable, key: number): Uint8Array<ArrayBuffer> | null {
     const value = this.#tables[table].getBinary(keyOf(key));
     return value === undefined ? null : new Uint8Array(value);
+  }
+
+  /** The same for several keys, put into this memory as far as it is long enough, so that nothing is left behind by reading. */
+  readPacked(table: MetadataTable, keys: readonly number[], memory: ArrayBuffer | null): PackedRows {
+    let bytes = new Uint8Array(memory ?? new ArrayBuffer(PACKED_BYTES));
+    const lengths: number[] = [];
+    let end = 0;
+    for (const key of keys) {
+      // LMDB's own memory, until its next reading; it may be longer than what it says of its length.
+      const value = this.#tables[table].getBinaryFast(keyOf(key));
+      lengths.push(value === undefined ? -1 : value.length);
+      if (value === undefined) continue;
+      if (end + value.length > bytes.length) bytes = grown(bytes, end + value.length);
+      bytes.set(value.subarray(0, value.length), end);
+      end += value.length;
+    }
+    return { keys, lengths, bytes: bytes.subarray(0, end) };
   }
 
   /** All rows of a table, ordered by key. */
@@ -154,6 +174,12 @@ export class MetadataEnvironment {
   async close(): Promise<void> {
     await this.#root.close();
   }
+}
+
+function grown(bytes: Uint8Array<ArrayBuffer>, leastBytes: number): Uint8Array<ArrayBuffer> {
+  const longer = new Uint8Array(2 * leastBytes);
+  longer.set(bytes);
+  return longer;
 }
 
 /** Big endian, so that rows are ordered by number. */

@@ -18,7 +18,14 @@ export type ReadableTable = Extract<MetadataTable, 'pages' | 'checksums'>;
 
 export type MetadataRequest =
   | { readonly kind: 'load'; readonly id: number }
-  | { readonly kind: 'read'; readonly id: number; readonly table: ReadableTable; readonly keys: readonly number[] }
+  | {
+      readonly kind: 'read';
+      readonly id: number;
+      readonly table: ReadableTable;
+      readonly keys: readonly number[];
+      /** Of an earlier answer, to be used for this one. */
+      readonly memory: ArrayBuffer | null;
+    }
   | { readonly kind: 'commit'; readonly id: number; readonly tables: readonly MetadataTable[]; readonly rows: PackedRows }
   | { readonly kind: 'space'; readonly id: number }
   | { readonly kind: 'close'; readonly id: number };

@@ -58,9 +58,7 @@ async function serve(request: MetadataRequest): Promise<Answer> {
   }
   assert(environment !== null, 'metadata is loaded before it is read or written');
   if (request.kind === 'read') {
-    const { table, keys } = request;
-    const opened = environment;
-    const rows = packRows(keys.map((key) => ({ key, value: opened.read(table, key) })));
+    const rows = environment.readPacked(request.table, request.keys, request.memory);
     return { reply: { id, error: null, rows }, transfer: [rows.bytes.buffer] };
   }
   if (request.kind === 'space') return { reply: { id, error: null, space: environment.reserve() }, transfer: [] };

@@ -41,12 +41,14 @@ class Fixture {
   }
 
   readPage(key: number): Promise<Uint8Array | null> {
-    return new Promise((resolve, reject) => this.client.readPage(key, (error, value) => (error === null ? resolve(value) : reject(error))));
+    return new Promise((resolve, reject) =>
+      this.client.readPage(key, (error, value) => (error === null ? resolve(copyOf(value)) : reject(error))),
+    );
   }
 
   readChecksums(key: number): Promise<Uint8Array | null> {
     return new Promise((resolve, reject) =>
-      this.client.readChecksums(key, (error, value) => (error === null ? resolve(value) : reject(error))),
+      this.client.readChecksums(key, (error, value) => (error === null ? resolve(copyOf(value)) : reject(error))),
     );
   }
 
@@ -66,6 +68,11 @@ class Fixture {
     await this.#worker.terminate();
     clearInterval(this.#poll);
   }
+}
+
+/** What a read brings may be used for the next one. */
+function copyOf(value: Uint8Array | null): Uint8Array | null {
+  return value === null ? null : new Uint8Array(value);
 }
 
 const MIB = 1 << 20;
