@@ -1,5 +1,6 @@
 /** Snapshots taken while a volume is written, as many as are asked for. */
 import fs from 'node:fs/promises';
+import { timed } from '../statistics.ts';
 import type { Volume } from './subjects/subject.ts';
 
 export interface AgingOptions {
@@ -22,10 +23,11 @@ export function ageBytes(count: number, sizeBytes: number): number {
   return count * Math.min(writesBetween * bytesForWrite, sizeBytes);
 }
 
-/** Fails when it takes longer than the limit. */
-export async function age(volume: Volume, options: AgingOptions): Promise<void> {
+/** Answers how long each snapshot took, in milliseconds. Fails when all take longer than the limit. */
+export async function age(volume: Volume, options: AgingOptions): Promise<number[]> {
   const { count, sizeBytes, limitMs, signal, namePrefix = 'aged' } = options;
   const began = performance.now();
+  const times: number[] = [];
   const device = await fs.open(volume.devicePath, 'r+');
   const write = async (): Promise<void> => {
     for (let index = 0; index < writesBetween; index += 1) {
@@ -40,8 +42,10 @@ export async function age(volume: Volume, options: AgingOptions): Promise<void> 
       signal.throwIfAborted();
       const tookMs = performance.now() - began;
       if (tookMs > limitMs) throw new Error(`only ${index} of ${count} snapshots were taken in ${Math.round(tookMs / 1000)} s`);
-      await Promise.all([write(), volume.snapshot(`${namePrefix}-${index}`)]);
+      const snapshot = timed(() => volume.snapshot(`${namePrefix}-${index}`));
+      times.push((await Promise.all([snapshot, write()]))[0]);
     }
+    return times;
   } finally {
     await device.close();
   }

@@ -5,7 +5,9 @@
  *
  * Figures: `throughput`; `least throughput` of volumes loaded at the same time; `latency p50` and `latency p99`; `cpu`:
  * busy time of all processors for each operation, with what fio itself uses; `amplification`: bytes that the disk was
- * given to write for each byte written to the volume, while the load ran (what is put off until later is not in it).
+ * given to write for each byte written to the volume, while the load ran (what is put off until later is not in it). Of
+ * `snapshot-while-written`, once for each state that has snapshots behind it: what one of them took, as a program sees it
+ * that asks for it (for the file systems that is to run their command).
  *
  * A peer that cannot run here, or fails in a state, is left out of it with a line of progress; ours and the loop device fail
  * the part.

@@ -43,6 +43,17 @@ describe('Samples', () => {
     expect(collected('randwrite-4k-qd32', outcome({ diskWrittenBytes: null }))).not.toHaveProperty('amplification');
   });
 
+  test('of snapshots are the one in the middle and the hundredth that is slowest', () => {
+    const samples = new Samples();
+    const times = Array.from({ length: 100 }, (_, index) => 100 - index);
+    samples.addSnapshots({ subject: 'loop', condition: 'full' }, times);
+    const found = samples.measurements().map(({ workload, figure, unit, samples: values }) => [workload, figure, unit, values]);
+    expect(found).toEqual([
+      ['snapshot-while-written', 'latency p50', 'ms', [51]],
+      ['snapshot-while-written', 'latency p99', 'ms', [100]],
+    ]);
+  });
+
   test('of a condition that was given up are gone', () => {
     const samples = new Samples();
     const workload = workloadOf('randwrite-4k-qd32');

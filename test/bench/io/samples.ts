@@ -26,12 +26,24 @@ export class Samples {
 
   add(run: Run, outcome: Outcome): void {
     const { workload, subject, condition } = run;
-    for (const [figure, unit, value] of samplesOf(workload, outcome)) {
-      const key = JSON.stringify([workload.name, subject, condition, figure]);
-      const known = this.#measurements.get(key);
-      if (known !== undefined) known.samples.push(value);
-      else this.#measurements.set(key, { part: 'io', workload: workload.name, subject, condition, figure, unit, samples: [value] });
-    }
+    for (const sample of samplesOf(workload, outcome)) this.#add({ workload: workload.name, subject, condition }, sample);
+  }
+
+  /** Of snapshots that brought a volume into its state, once; in milliseconds. */
+  addSnapshots(place: { readonly subject: string; readonly condition: string }, times: readonly number[]): void {
+    const sorted = times.toSorted((a, b) => a - b);
+    const at = (part: number): number => round(sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))]!);
+    const of = { workload: 'snapshot-while-written', ...place };
+    this.#add(of, ['latency p50', 'ms', at(0.5)]);
+    this.#add(of, ['latency p99', 'ms', at(0.99)]);
+  }
+
+  #add(of: Pick<Measurement, 'workload' | 'subject' | 'condition'>, [figure, unit, value]: Sample): void {
+    const { workload, subject, condition } = of;
+    const key = JSON.stringify([workload, subject, condition, figure]);
+    const known = this.#measurements.get(key);
+    if (known !== undefined) known.samples.push(value);
+    else this.#measurements.set(key, { part: 'io', workload, subject, condition, figure, unit, samples: [value] });
   }
 
   /** Forgets a condition of a subject that could not be measured in all rounds. */

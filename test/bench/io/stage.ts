@@ -98,7 +98,11 @@ async function prepareAll(stage: StageOptions): Promise<Standing[]> {
       }
       stage.progress(`I/O: ${stage.name}: bringing ${kind.name} to "${group.join('", "')}"`);
       const prepared = await orLeaveOut(stage, running, group, () => state.prepare({ ...stage, subject }));
-      if (prepared !== null) standings.push({ running, states: group, prepared });
+      if (prepared === null) continue;
+      standings.push({ running, states: group, prepared });
+      if (prepared.snapshotMs !== undefined) {
+        for (const condition of group) stage.samples.addSnapshots({ subject: kind.name, condition }, prepared.snapshotMs);
+      }
     }
   }
   return standings;

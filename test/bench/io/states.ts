@@ -20,6 +20,8 @@ export interface StateContext {
 export interface Prepared {
   /** Those that loads run on; loads on one volume take the first. */
   readonly volumes: readonly Volume[];
+  /** Of the snapshots that were taken while the volume was written, as its state says. */
+  readonly snapshotMs?: readonly number[];
   /** Answers the volumes that the load runs on, if they are other ones now. */
   beforeLoad?(workload: Workload): Promise<readonly Volume[] | undefined>;
   /** Begins with the load; the load's figures do not wait for its end. */
@@ -71,8 +73,8 @@ function after(count: number): State {
     spaceBytes: (sizeBytes) => 2 * sizeBytes + ageBytes(count, sizeBytes),
     prepare: async (context) => {
       const volume = await fullVolume(context);
-      await age(volume, { ...context, count, limitMs: context.agingLimitMs });
-      return { volumes: [volume] };
+      const snapshotMs = await age(volume, { ...context, count, limitMs: context.agingLimitMs });
+      return { volumes: [volume], snapshotMs };
     },
   };
 }
