@@ -13,13 +13,13 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { judge } from './goals.ts';
-import type { Measurement, PartContext } from './measurement.ts';
+import type { Measurement } from './measurement.ts';
 import { parseOptions, USAGE, type BenchOptions } from './options.ts';
-import { PartFailure, type Part } from './part.ts';
 import { parts } from './parts.ts';
 import { encodeDocument, makeDocument, type BenchDocument, type PartOutcome } from './report/document.ts';
 import { machineFacts, sourceRevision } from './report/machine-facts.ts';
 import { reportLines } from './report/report-lines.ts';
+import { runPart } from './run-part.ts';
 
 const WRONG_USE = 2;
 
@@ -89,45 +89,12 @@ async function run(options: BenchOptions, signal: AbortSignal): Promise<BenchDoc
   const context = { folder, seconds, quick: extent === 'quick', full: extent === 'full', signal };
   for (const part of parts.filter(({ name }) => options.parts.includes(name))) {
     const ownRounds = extent === 'quick' && !options.roundsChosen ? (part.quickRounds ?? rounds) : rounds;
-    const ended = await runPart(part, { ...context, rounds: ownRounds, progress: (line) => progress(`${part.name}: ${line}`) });
+    const ended = await runPart(part, { ...context, rounds: ownRounds, progress });
     outcomes.push(ended.outcome);
     measurements.push(...ended.measurements);
     if (options.jsonFile !== null) fs.writeFileSync(options.jsonFile, encodeDocument(documentNow()));
   }
   return documentNow();
-}
-
-interface Ended {
-  readonly outcome: PartOutcome;
-  readonly measurements: readonly Measurement[];
-}
-
-async function runPart(part: Part, context: PartContext): Promise<Ended> {
-  const { name } = part;
-  const { signal, rounds } = context;
-  if (signal.aborted)
-    return { outcome: { name, outcome: 'not run', problems: [String(signal.reason)], rounds, seconds: 0 }, measurements: [] };
-  const lacks = part
-    .needs()
-    .map(({ lack }) => lack)
-    .filter((lack) => lack !== undefined);
-  if (lacks.length > 0) {
-    progress(`${name}: SKIPPED: ${lacks.join('; ')}`);
-    return { outcome: { name, outcome: 'skipped', problems: lacks, rounds, seconds: 0 }, measurements: [] };
-  }
-  progress(`${name}: ${part.about}`);
-  const startMs = performance.now();
-  const seconds = (): number => Math.round((performance.now() - startMs) / 1000);
-  try {
-    const measurements = await part.measure(context);
-    progress(`${name}: measured in ${seconds()} s`);
-    return { outcome: { name, outcome: 'measured', problems: [], rounds, seconds: seconds() }, measurements };
-  } catch (error) {
-    const { message } = error as Error;
-    const measurements = error instanceof PartFailure ? error.measurements : [];
-    progress(`${name}: FAILED after ${seconds()} s: ${message}`);
-    return { outcome: { name, outcome: 'failed', problems: message.split('\n'), rounds, seconds: seconds() }, measurements };
-  }
 }
 
 /** As somebody types it to measure the same again; where the report went is left out. */
