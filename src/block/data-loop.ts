@@ -5,13 +5,18 @@
  *
  * A round: read requests, enter the kernel, take every completion. A round that brings nothing gives a slice of time to the
  * background; when that wants none, the loop goes round some more times if waits have been short lately, then it blocks.
+ *
+ * While requests come, the background gets a share of the time only (background-pace.ts): a request that comes in the middle of a
+ * slice waits for its end, and what a slice begins competes with requests for the disk.
  */
+import { performance } from 'node:perf_hooks';
 import { assert } from '../util/assert.ts';
 import type { SharedMemory } from '../linux/memory.ts';
 import { Ring } from '../linux/ring.ts';
 import { Structure } from '../linux/structure.ts';
 import { Arena, type ArenaCounts } from './arena.ts';
 import type { RequestListener, RequestTarget } from './ports.ts';
+import { BackgroundPace } from './background-pace.ts';
 import { DiskOperations, RingDisk } from './ring-disk.ts';
 import type { SessionOptions } from './session.ts';
 import { Sessions } from './sessions.ts';
@@ -30,8 +35,10 @@ export interface DataLoopOptions {
   /** Called about every 100 ms, under load too. */
   readonly onTick: () => void;
   /** Does one slice of background work, of a millisecond at most; true: there is more. Called when nothing else is to
-   * do, and under load every so many rounds. */
+   * do, but while requests come only for a small share of the time. */
   readonly background: () => boolean;
+  /** Requests wait for the background, or soon will: it gets whatever time they leave. */
+  readonly isBackgroundUrgent: () => boolean;
   /** Takes the results of disk operations: of the tag given, bytes or a negative errno. */
   readonly diskCompleted: (tag: number, result: number) => void;
   /** Empty rounds before the loop blocks, while waits are short; 1: never spins. */
@@ -61,6 +68,7 @@ export class DataLoop {
   #spinLimit = 1;
   #waitsAtTick = 0;
   #stopping = false;
+  readonly #pace = new BackgroundPace();
   #backgroundWanted = true;
 
   /** Makes the ring and opens the arena, on the thread that will run the loop. */
@@ -160,18 +168,19 @@ export class DataLoop {
         waitCount = 0;
         empty = 0;
       }
-      if (waitCount === 0 && this.#operations.inFlight >= depthWorthPatience) this.#ring.enterPatiently(patientCount);
+      // While the background waits for its time, the loop does not block for longer than that.
+      if (waitCount > 0 && this.#backgroundWanted) this.#ring.enterPatiently(waitCount);
+      else if (waitCount === 0 && this.#operations.inFlight >= depthWorthPatience) this.#ring.enterPatiently(patientCount);
       else this.#ring.enter(waitCount);
       this.rounds++;
       if (this.#takeCompletions()) {
         if (waitCount > 0 || empty > 0) this.waits++;
         empty = 0;
         waitCount = 0;
-        if (this.#backgroundWanted && (this.rounds & backgroundMask) === 0) this.#backgroundWanted = this.#options.background();
+        if (this.#backgroundWanted && (this.rounds & backgroundMask) === 0) this.#giveSlice();
         continue;
       }
-      this.#backgroundWanted = this.#options.background();
-      if (this.#backgroundWanted || ++empty < this.#spinLimit) continue;
+      if (this.#giveSlice() || ++empty < this.#spinLimit) continue;
       waitCount = 1;
       this.blocks++;
     }
@@ -190,6 +199,15 @@ export class DataLoop {
   #isFinished(): boolean {
     const { requests } = this.#sessions;
     return this.#stopping && requests.inFlight <= requests.parkedCount && this.#operations.inFlight === 0;
+  }
+
+  /** Gives the background a slice if it is its time; true when it did something and there is more. */
+  #giveSlice(): boolean {
+    const startMs = performance.now();
+    if (!this.#pace.isDue(startMs, this.#sessions.requests.lastSubmittedMs) && !this.#options.isBackgroundUrgent()) return false;
+    this.#backgroundWanted = this.#options.background();
+    this.#pace.took(startMs, performance.now());
+    return this.#backgroundWanted;
   }
 
   #takeCompletions(): boolean {
@@ -266,5 +284,5 @@ const patientCount = 4;
 const patienceMicroseconds = 60;
 const defaultSpinRounds = 200;
 const defaultReadsPerRound = 8;
-/** Under load the background gets a slice in so many rounds, less one; a power of two less one. */
-const backgroundMask = 63;
+/** Under load the background is looked after in one of so many rounds, less one; a power of two less one. */
+const backgroundMask = 15;

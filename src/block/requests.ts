@@ -8,6 +8,7 @@
  * A request's number and its slot differ once it is parked: the numbers are a permutation of the slots, and parking
  * swaps two of them.
  */
+import { performance } from 'node:perf_hooks';
 import { assert } from '../util/assert.ts';
 import { rawSystemCall, systemCallNumber } from '../linux/libc.ts';
 import type { Ring } from '../linux/ring.ts';
@@ -38,6 +39,8 @@ export class Requests {
   parkedCount = 0;
   /** Requests read since the start, modulo 2^31. */
   taken = 0;
+  /** When the target got the last request, by the performance clock. */
+  lastSubmittedMs = -Infinity;
 
   readonly #arena: Arena;
   readonly #ring: Pick<Ring, 'write'>;
@@ -260,7 +263,9 @@ export class Requests {
   #submit(slot: number, session: Session, operation: OperationCode, offsetBytes: number, lengthBytes: number): void {
     this.#operationOf[slot] = operation;
     this.#granulesOf[slot] = lengthBytes / fuse.granuleBytes;
-    this.#startOf[slot] = performance.now();
+    const nowMs = performance.now();
+    this.#startOf[slot] = nowMs;
+    this.lastSubmittedMs = nowMs;
     this.#target!.submit(this.#requestOf[slot]!, operation, session.device, offsetBytes, lengthBytes, this.#arena.dataOffsets[slot]!);
   }
 

@@ -54,6 +54,11 @@ export class Checkpointer {
     return this.#capture !== null;
   }
 
+  /** A call waits for a checkpoint. */
+  get isAwaited(): boolean {
+    return this.#waiting.length + this.#next.length > 0;
+  }
+
   /** A checkpoint is needed soon; one that runs will be followed by another. */
   want(): void {
     if (this.#capture === null) this.#begin();

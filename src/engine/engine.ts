@@ -181,15 +181,22 @@ export class Engine {
     prewriter?.tick();
     requests.slotsFreed({ all: true });
     const { slots, durability } = state;
-    if (slots.wantsDurability && slots.available < slots.counts.slots / 16 && !durability.running) durability.request(() => undefined);
+    if (slots.wantsDurability && isShortOfSlots(state) && !durability.running) durability.request(() => undefined);
     const { seals, erasures } = state;
     const isAged = elapsedMs - this.#checkpointedAtMs >= this.#options.checkpointAgeMs;
     const aged =
       isAged && (checkpointer.sequence < state.journal.sequence || seals.dirtyCount + erasures.dirtyCount > 0 || scrubber.running);
     const waiting = seals.openingCount + erasures.writtenCount;
-    const unseal = waiting > WAITING_SLOTS_LIMIT || (waiting > 0 && slots.available < slots.counts.slots / 16);
-    const full = state.ring.usedUnits > state.ring.capacityUnits / 2 || state.log.usedBlocks > state.log.blocks / 2;
-    if (!checkpointer.running && (aged || full || unseal || state.pages.dirtyCount > this.#options.checkpointPages)) checkpointer.want();
+    const unseal = waiting > WAITING_SLOTS_LIMIT || (waiting > 0 && isShortOfSlots(state));
+    if (!checkpointer.running && (aged || isHalfFull(state) || unseal || state.pages.dirtyCount > this.#options.checkpointPages))
+      checkpointer.want();
+  }
+
+  /** Requests or calls wait for what the background does, or soon will. */
+  get isBackgroundUrgent(): boolean {
+    if (this.#parts === null || this.#counter !== null) return true;
+    const { state, requests, checkpointer } = this.#parts;
+    return checkpointer.isAwaited || requests.parkedWrites > 0 || isHalfFull(state) || isShortOfSlots(state);
   }
 
   /** One slice of background work, well below a millisecond; true when there is more to do at once. */
@@ -453,6 +460,15 @@ export class Engine {
     const perRequest = Math.ceil(this.#options.maximumRequestBytes / geometry.chunkSizeBytes) + 1;
     return this.#options.maximumRequests * perRequest + 16;
   }
+}
+
+/** Of the places for records, ring and log. */
+function isHalfFull({ ring, log }: EngineState): boolean {
+  return ring.usedUnits > ring.capacityUnits / 2 || log.usedBlocks > log.blocks / 2;
+}
+
+function isShortOfSlots({ slots }: EngineState): boolean {
+  return slots.available < slots.counts.slots / 16;
 }
 
 function progressOf(row: ScrubRow): ScrubProgress {

@@ -63,6 +63,7 @@ function serve(setup: ChildSetup): void {
     },
     onTick: () => {},
     background: () => false,
+    isBackgroundUrgent: () => false,
     diskCompleted: (tag, result) => target.diskCompleted(tag, result),
     ...(setup.spinRounds === undefined ? {} : { spinRounds: setup.spinRounds }),
     ...(setup.readsPerRound === undefined ? {} : { readsPerRound: setup.readsPerRound }),

@@ -58,6 +58,7 @@ class DataThread {
       onWake: () => this.#woken(),
       onTick: () => this.#engine.tick(),
       background: () => this.#engine.background(),
+      isBackgroundUrgent: () => this.#engine.isBackgroundUrgent,
       diskCompleted: (tag, result) => this.#engine.diskCompleted(tag, result),
     });
   }
