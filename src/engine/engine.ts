@@ -374,7 +374,7 @@ export class Engine {
     const buffers = new ChunkBuffers(memory.merge);
     const dismantler = new Dismantler(state, {
       freed: () => requests.slotsFreed(),
-      urgent: () => state.slots.available < state.slots.counts.slots / 16 || requests.parkedWrites > 0 || this.#walksWaiting.length > 0,
+      urgent: () => isShortOfSlots(state) || requests.parkedWrites > 0 || this.#walksWaiting.length > 0,
     });
     const merger: Merger = new Merger({
       state,
