@@ -12,7 +12,7 @@ import { preallocateBlocking } from '../../linux/files.ts';
 import { assert } from '../../util/assert.ts';
 import { syncFolderBlocking } from '../../util/sync-folder.ts';
 import { checkMetadataFile } from './file-check.ts';
-import type { PackedRows } from './messages.ts';
+import type { PackedRows } from './packed-rows.ts';
 
 type Values = Database<Buffer, Buffer>;
 

@@ -5,13 +5,7 @@
 import type { MetadataChange, MetadataRow, MetadataTable } from '../../engine/ports.ts';
 import { assert } from '../../util/assert.ts';
 import type { MetadataSpace } from './environment.ts';
-
-/** Rows one after another in `bytes`; `lengths[i]` is the size of the value of `keys[i]`, -1 where there is none. */
-export interface PackedRows {
-  readonly keys: readonly number[];
-  readonly lengths: readonly number[];
-  readonly bytes: Uint8Array<ArrayBuffer>;
-}
+import type { PackedRows } from './packed-rows.ts';
 
 /** What is read row by row. */
 export type ReadableTable = Extract<MetadataTable, 'pages' | 'checksums'>;
