@@ -351,7 +351,7 @@ export class ReferenceEngine implements EngineUnderTest {
     if (left === 0) return done(changes);
     for (const at of granules) {
       this.#ports.metadata.readPage(source!.number * granulesPerObject + at, (_error, value) => {
-        changes.push({ table: 'pages', key: target!.number * granulesPerObject + at, value });
+        changes.push({ table: 'pages', key: target!.number * granulesPerObject + at, value: value?.slice() ?? null });
         left -= 1;
         if (left === 0) done(changes);
       });

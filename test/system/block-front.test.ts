@@ -162,7 +162,14 @@ async function until(condition: () => Promise<boolean>): Promise<void> {
 /** Mixed random I/O with a checksum in each block. Answers fio's errno and the bytes it wrote. */
 async function verifiedLoad(device: string, seconds: number): Promise<{ readonly err: number; readonly written: number }> {
   const flags = ['--name=x', `--filename=${device}`, '--direct=1', '--ioengine=libaio', '--iodepth=32', '--rw=randrw', '--bs=4k'];
-  const verification = ['--verify=crc32c', '--verify_fatal=1', '--verify_backlog=256', `--runtime=${seconds}`, '--time_based'];
+  const verification = [
+    '--verify=crc32c',
+    '--verify_fatal=1',
+    '--verify_state_save=0',
+    '--verify_backlog=256',
+    `--runtime=${seconds}`,
+    '--time_based',
+  ];
   const fio = spawn('fio', [...flags, ...verification, '--output-format=json'], { timeout: 60_000, killSignal: 'SIGKILL' });
   let text = '';
   fio.stdout.on('data', (data: Buffer) => (text += data.toString('utf8')));
