@@ -1,5 +1,6 @@
 /** All parts of the benchmark, in the order in which they are run. */
 import { canMount, canUseFuse, canUseLoop, hasCommand, hasFileSystem, hasPrograms } from '../support/machine.ts';
+import { measureAmplification } from './amplification.ts';
 import { measureDatabases } from './databases/databases.ts';
 import { measureIo } from './io/io.ts';
 import type { Measurement, PartContext } from './measurement.ts';
@@ -7,7 +8,7 @@ import { measureOperations } from './operations/operations.ts';
 import { measureGuarded, type Part } from './part.ts';
 import { measureState } from './state/state.ts';
 
-const LIMIT_MS = 60 * 60_000;
+const LIMIT_MS = 2 * 60 * 60_000;
 
 const common = () => [canMount(), canUseFuse(), canUseLoop(), hasCommand(), hasPrograms('fio', 'losetup', 'umount')];
 
@@ -34,10 +35,17 @@ export const parts: readonly Part[] = [
   },
   {
     name: 'state',
-    about: 'restart, memory and metadata with a TiB mapped, and what is written for what a user writes',
+    about: 'restart, memory and metadata with a TiB mapped',
     needs: common,
     quickRounds: 1,
     measure: (context) => guarded('state', context, measureState),
+  },
+  {
+    name: 'amplification',
+    about: 'what is written to the disk for what a user writes, with a snapshot every ten seconds; an hour of it in a full run',
+    needs: common,
+    quickRounds: 1,
+    measure: (context) => guarded('amplification', context, measureAmplification),
   },
 ];
 

@@ -17,7 +17,7 @@ export function piecesOf(
     ['goals', goalsPiece(document.goals)],
     ['losses', lossesPiece(document.measurements)],
   ]);
-  for (const part of ['io', 'operations', 'state', 'databases']) {
+  for (const part of ['io', 'operations', 'state', 'amplification', 'databases']) {
     const own = options.plots.filter((plot) => plot.part === part);
     const none = '_Not measured in this run._';
     pieces.set(`plots of ${part}`, own.map(({ name, title }) => `![${title}](${options.folder}/${name}.svg)`).join('\n\n') || none);

@@ -1,6 +1,5 @@
-/** What a store's state costs: restart, memory and metadata by how much is mapped, and what is written for the map's sake. */
+/** What a store's state costs: restart, memory and metadata by how much is mapped. */
 import type { Measurement, PartContext } from '../measurement.ts';
-import { measureAmplification } from './amplification.ts';
 import { startMapped, type MappedStore } from './mapped-store.ts';
 import { measureMemory } from './memory.ts';
 import { measureRestarts } from './restart.ts';
@@ -10,10 +9,6 @@ const GIB = 2 ** 30;
 const mappedGib = [256, 1024];
 
 export async function measureState(context: PartContext): Promise<Measurement[]> {
-  return [...(await measureMapped(context)), ...(await measureAmplification(context))];
-}
-
-async function measureMapped(context: PartContext): Promise<Measurement[]> {
   const stores: MappedStore[] = [];
   try {
     for (const gib of mappedGib) stores.push(await startMapped(gib * GIB, context));
