@@ -348,6 +348,7 @@ export class PageTable {
   #encode(page: Page): void {
     page.capturePending = false;
     page.stored = true;
+    if (isLeaf(page)) page.fit(); // merges have made entries shorter since
     this.#encoded.set(page.number, encodePage(page));
   }
 

@@ -15,7 +15,8 @@ import { FANOUT, HEADER_SLOT, MAXIMUM_LAYERS, MAXIMUM_LEVEL } from './geometry.t
 
 const HEADER_BYTES = 32;
 const PAGE_VERSION = 1;
-const INLINE_LAYERS = 2;
+/** Layers of an entry at rest. */
+const LEAST_ROOM = 2;
 const LAYER_BYTES = 7; // 5 bytes of slot number, 2 of mask
 const CHILD_BYTES = 6;
 
@@ -49,13 +50,17 @@ export class LeafPage implements PageState {
   stored = false;
   recentlyUsed = true;
   readonly #counts = new Uint8Array(FANOUT);
-  readonly #slots = new Uint32Array(FANOUT * INLINE_LAYERS);
-  readonly #masks = new Uint16Array(FANOUT * INLINE_LAYERS);
-  /** Layers beyond the inline ones: slot, mask, slot, mask … by index. */
-  #more: Map<number, Uint32Array> | null = null;
+  /** Places for layers that every entry has, a power of two. They are grown when one entry needs more: pages are copied and
+   * changed in the path of writes, where arrays for single entries would be garbage and time. */
+  #room: number;
+  #slots: Uint32Array;
+  #masks: Uint16Array;
 
-  constructor(number: number) {
+  constructor(number: number, room = LEAST_ROOM) {
     this.number = number;
+    this.#room = room;
+    this.#slots = new Uint32Array(FANOUT * room);
+    this.#masks = new Uint16Array(FANOUT * room);
   }
 
   layersAt(index: number): number {
@@ -64,49 +69,69 @@ export class LeafPage implements PageState {
 
   read(index: number, entry: Entry): void {
     const count = this.#counts[index]!;
+    const at = index * this.#room;
     entry.count = count;
-    if (count === 0) return;
-    const at = index * INLINE_LAYERS;
-    entry.slots[0] = this.#slots[at]!;
-    entry.masks[0] = this.#masks[at]!;
-    if (count === 1) return;
-    entry.slots[1] = this.#slots[at + 1]!;
-    entry.masks[1] = this.#masks[at + 1]!;
-    if (count === INLINE_LAYERS) return;
-    const more = this.#more!.get(index)!;
-    for (let layer = INLINE_LAYERS; layer < count; layer++) {
-      entry.slots[layer] = more[(layer - INLINE_LAYERS) * 2]!;
-      entry.masks[layer] = more[(layer - INLINE_LAYERS) * 2 + 1]!;
+    for (let layer = 0; layer < count; layer++) {
+      entry.slots[layer] = this.#slots[at + layer]!;
+      entry.masks[layer] = this.#masks[at + layer]!;
     }
   }
 
   write(index: number, entry: Entry): void {
-    const count = entry.count;
-    const at = index * INLINE_LAYERS;
-    if (this.#counts[index]! > INLINE_LAYERS) this.#more!.delete(index);
+    const { count } = entry;
+    if (count > this.#room) this.#setRoom(roomFor(count));
+    const at = index * this.#room;
     this.#counts[index] = count;
-    for (let layer = 0; layer < INLINE_LAYERS; layer++) {
-      this.#slots[at + layer] = layer < count ? entry.slots[layer]! : 0;
-      this.#masks[at + layer] = layer < count ? entry.masks[layer]! : 0;
+    for (let layer = 0; layer < count; layer++) {
+      this.#slots[at + layer] = entry.slots[layer]!;
+      this.#masks[at + layer] = entry.masks[layer]!;
     }
-    if (count <= INLINE_LAYERS) return;
-    const more = new Uint32Array((count - INLINE_LAYERS) * 2);
-    for (let layer = INLINE_LAYERS; layer < count; layer++) {
-      more[(layer - INLINE_LAYERS) * 2] = entry.slots[layer]!;
-      more[(layer - INLINE_LAYERS) * 2 + 1] = entry.masks[layer]!;
+  }
+
+  /** Puts the slots that it names into `slots`, as often as it names them, and answers how many that are. */
+  slotsInto(slots: Uint32Array): number {
+    let named = 0;
+    for (let index = 0; index < FANOUT; index++) {
+      const at = index * this.#room;
+      for (let layer = 0; layer < this.#counts[index]!; layer++) slots[named++] = this.#slots[at + layer]!;
     }
-    this.#more ??= new Map();
-    this.#more.set(index, more);
+    return named;
   }
 
   copyTo(number: number): LeafPage {
-    const copy = new LeafPage(number);
+    const copy = new LeafPage(number, this.#room);
     copy.#counts.set(this.#counts);
     copy.#slots.set(this.#slots);
     copy.#masks.set(this.#masks);
-    if (this.#more !== null && this.#more.size > 0) copy.#more = new Map([...this.#more].map(([index, layers]) => [index, layers.slice()]));
     return copy;
   }
+
+  /** Gives back the memory that no entry needs any more. */
+  fit(): void {
+    let most = 0;
+    for (let index = 0; index < FANOUT; index++) most = Math.max(most, this.#counts[index]!);
+    if (roomFor(most) < this.#room) this.#setRoom(roomFor(most));
+  }
+
+  #setRoom(room: number): void {
+    const slots = new Uint32Array(FANOUT * room);
+    const masks = new Uint16Array(FANOUT * room);
+    for (let index = 0; index < FANOUT; index++) {
+      for (let layer = 0; layer < this.#counts[index]!; layer++) {
+        slots[index * room + layer] = this.#slots[index * this.#room + layer]!;
+        masks[index * room + layer] = this.#masks[index * this.#room + layer]!;
+      }
+    }
+    this.#room = room;
+    this.#slots = slots;
+    this.#masks = masks;
+  }
+}
+
+function roomFor(layers: number): number {
+  let room = LEAST_ROOM;
+  while (room < layers) room *= 2;
+  return room;
 }
 
 export class InnerPage implements PageState {

@@ -136,6 +136,11 @@ export class Slots {
     this.counts.add(slot, 1);
   }
 
+  /** One more reference to each of the first `count` of these slots, which leaves refer to already. */
+  addReferences(slots: Uint32Array, count: number): void {
+    this.counts.addAll(slots, count);
+  }
+
   /** The slot is overwritten before it is free again. */
   markErasure(slot: number): void {
     this.#options.erasures.mark(slot);

@@ -10,7 +10,7 @@ import { Entry } from './entry.ts';
 import { FANOUT, FANOUT_BITS, MAXIMUM_LEVEL } from './geometry.ts';
 import type { StoredObject } from './objects.ts';
 import type { PageTable } from './page-table.ts';
-import { isLeaf, type InnerPage, type LeafPage, type Page } from './page.ts';
+import { isLeaf, MAXIMUM_SLOTS_OF_LEAF, type InnerPage, type LeafPage, type Page } from './page.ts';
 import type { Slots } from './slots.ts';
 
 /** Result of a walk: a leaf, or one of these. */
@@ -34,6 +34,8 @@ export class Tree {
   readonly #pages: PageTable;
   readonly #slots: Slots;
   readonly #before = new Entry();
+  /** Slots that a leaf names. */
+  readonly #named = new Uint32Array(MAXIMUM_SLOTS_OF_LEAF);
 
   constructor(pages: PageTable, slots: Slots) {
     this.#pages = pages;
@@ -202,15 +204,8 @@ export class Tree {
 
   #copy(page: Page, sequence: number): Page {
     const copy = this.#pages.copy(page);
-    if (isLeaf(page)) {
-      const entry = this.#before;
-      for (let index = 0; index < FANOUT; index++) {
-        page.read(index, entry);
-        for (let layer = 0; layer < entry.count; layer++) this.#slots.addReference(entry.slots[layer]!);
-      }
-    } else {
-      for (const child of page.children) if (child !== 0) this.#pages.addReference(child);
-    }
+    if (isLeaf(page)) this.#slots.addReferences(this.#named, page.slotsInto(this.#named));
+    else for (const child of page.children) if (child !== 0) this.#pages.addReference(child);
     this.#pages.dropReference(page.number, sequence);
     return copy;
   }

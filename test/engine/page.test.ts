@@ -48,8 +48,11 @@ describe('a leaf page', () => {
     ]);
     write(page, 255, many);
     const slots = new Uint32Array(MAXIMUM_SLOTS_OF_LEAF);
+    const named = [5, 2 ** 31 - 2, 5, ...many.map(([slot]) => slot)];
+    expect([...slots.subarray(0, page.slotsInto(slots))]).toEqual(named);
+    slots.fill(0);
     const count = decodeReferences(77, encodePage(page), slots) as number;
-    expect([...slots.subarray(0, count)]).toEqual([5, 2 ** 31 - 2, 5, ...many.map(([slot]) => slot)]);
+    expect([...slots.subarray(0, count)]).toEqual(named);
     expect(decodeReferences(78, encodePage(new LeafPage(78)), slots)).toBe(0);
   });
 
@@ -68,6 +71,23 @@ describe('a leaf page', () => {
       [5, 4],
     ]);
     expect(read(page, 9)[2]).toEqual([5, 4]);
+  });
+
+  test('keeps every entry while one becomes long and short again', () => {
+    const page = new LeafPage(1);
+    const layers = (count: number): [number, number][] => Array.from({ length: count }, (_, layer) => [100 + layer, 1 << layer]);
+    for (let index = 0; index < FANOUT; index++) write(page, index, layers(index % 3));
+    const expectOthers = (): void => {
+      for (let index = 0; index < FANOUT; index++) if (index !== 8) expect(read(page, index)).toEqual(layers(index % 3));
+    };
+    for (const count of [3, 4, 5, 16, 9, 2, 0]) {
+      write(page, 8, layers(count));
+      expect(read(page, 8)).toEqual(layers(count));
+      expectOthers();
+      page.fit();
+      expect(read(page, 8)).toEqual(layers(count));
+      expectOthers();
+    }
   });
 
   test('full of two layers an entry fits into one overflow page of the metadata store', () => {

@@ -47,6 +47,26 @@ describe('counts of slots', () => {
     expect([several.get(1), several.get(2), several.get(7)]).toEqual([260, 520, 0]);
   });
 
+  test.each([
+    ['before the count is over', false],
+    ['once counted', true],
+  ])('are the same for references added one by one and many at a time, %s', (_, counted) => {
+    const [single, several] = [new SlotCounts(SLOTS), new SlotCounts(SLOTS)];
+    const slots = Uint32Array.from([1, 2, 2, 5, 7]);
+    for (const counts of [single, several]) {
+      for (const slot of slots) counts.found(slot);
+      if (counted) counts.finish();
+    }
+    for (let round = 0; round < 260; round++) {
+      for (const slot of slots.subarray(0, 4)) single.add(slot, 1);
+      several.addAll(slots, 4);
+    }
+    if (!counted) for (const counts of [single, several]) counts.finish();
+    const all = Array.from({ length: SLOTS }, (__, slot) => slot);
+    expect(all.map((slot) => several.get(slot))).toEqual(all.map((slot) => single.get(slot)));
+    expect([several.get(1), several.get(2), several.get(7), several.used]).toEqual([261, 522, 1, 4]);
+  });
+
   // Four slots are looked at in one go: every place in a word of them, and what is left over at the end.
   test.each([37, 38, 39, 40])('tell of each of %d slots whether it is used', (slots) => {
     for (let only = 1; only < slots; only++) {
