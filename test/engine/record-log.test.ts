@@ -146,6 +146,20 @@ describe('the record log', () => {
     expect(log.position.block).toBeGreaterThan(10 * BLOCKS);
   });
 
+  test('cuts what is much into batches that requests can wait for', () => {
+    const [blocks, units] = [64, 4096];
+    disk = new SimulatedDisk({ name: 'log', sizeBytes: blocks * LOG_BLOCK_BYTES, memory, random: new SeededRandom(1), initialByte: 0 });
+    ring = new RecordRing(new Uint8Array(RING_HEADER_BYTES + units * RECORD_UNIT_BYTES), units);
+    ring.initialize(POOL_ID, 'life');
+    log = open();
+    for (let count = 0; count < 15; count++) record(UNITS.large);
+    log.writeBatch(ring, 0, sequence, (reached) => void (logged = reached!));
+    finishAll();
+    expect(log.usedBlocks).toBeLessThanOrEqual(32);
+    writeAll();
+    expect(recovered(START).records).toEqual(numbers(1, sequence));
+  });
+
   test('never overwrites what was not trimmed', () => {
     for (let count = 0; count < BLOCKS; count++) {
       record(UNITS.block);
