@@ -10,6 +10,7 @@
  */
 import { assert } from '../util/assert.ts';
 import { StoreError } from '../util/errors.ts';
+import { LeafFrames } from './leaf-frames.ts';
 import type { MetadataChange, MetadataStore } from './ports.ts';
 import { decodePage, encodePage, InnerPage, isLeaf, LeafPage, type Page } from './page.ts';
 
@@ -38,6 +39,7 @@ export interface DroppedPage {
 
 export class PageTable {
   readonly #options: PageTableOptions;
+  readonly #frames = new LeafFrames();
   readonly #resident = new Map<number, Page>();
   readonly #loading = new Map<number, Waiter[]>();
   /** References of pages that are not in memory, where they are not 1, and their last drop where it may not be durable. */
@@ -108,7 +110,7 @@ export class PageTable {
       try {
         if (error !== null) throw error;
         if (bytes === null) throw new StoreError('data-loss', `page ${number} of the pool's metadata is missing`);
-        this.#adopt(decodePage(number, bytes));
+        this.#adopt(decodePage(number, bytes, this.#frames));
       } catch (cause) {
         this.#options.failed(cause as Error);
         for (const waiter of waiting) waiter.failed();
@@ -119,7 +121,7 @@ export class PageTable {
   }
 
   newLeaf(): LeafPage {
-    const page = new LeafPage(this.#nextNumber++);
+    const page = new LeafPage(this.#nextNumber++, this.#frames);
     this.#addNew(page);
     return page;
   }
@@ -227,13 +229,13 @@ export class PageTable {
     return [...suspects];
   }
 
-  /** A dropped page has been taken apart: it is gone. */
+  /** A dropped page has been taken apart: it is gone, and must not be used any more. */
   remove(page: Page): void {
     this.#dismantling.delete(page.number);
     if (page.capturePending) this.#encode(page);
     this.#dirty.delete(page);
     this.#resident.delete(page.number);
-    if (isLeaf(page)) this.#leaves--;
+    if (isLeaf(page)) this.#letGo(page);
     if (page.stored) this.#removed.add(page.number);
   }
 
@@ -345,6 +347,11 @@ export class PageTable {
     if (isLeaf(page)) this.#leaves++;
   }
 
+  #letGo(leaf: LeafPage): void {
+    this.#leaves--;
+    leaf.release();
+  }
+
   #encode(page: Page): void {
     page.capturePending = false;
     page.stored = true;
@@ -366,7 +373,7 @@ export class PageTable {
         this.#resident.set(page.number, page); // to the end of the order
         continue;
       }
-      this.#leaves--;
+      this.#letGo(page);
       if (page.references !== 1) this.#awayReferences.set(page.number, page.references);
     }
   }

@@ -12,11 +12,10 @@ import { assert } from '../util/assert.ts';
 import { StoreError } from '../util/errors.ts';
 import { Entry } from './entry.ts';
 import { FANOUT, HEADER_SLOT, MAXIMUM_LAYERS, MAXIMUM_LEVEL } from './geometry.ts';
+import { type LeafFrame, type LeafFrames, LEAST_ROOM, newFrame, NO_FRAME } from './leaf-frames.ts';
 
 const HEADER_BYTES = 32;
 const PAGE_VERSION = 1;
-/** Layers of an entry at rest. */
-const LEAST_ROOM = 2;
 const LAYER_BYTES = 7; // 5 bytes of slot number, 2 of mask
 const CHILD_BYTES = 6;
 
@@ -49,82 +48,94 @@ export class LeafPage implements PageState {
   capturePending = false;
   stored = false;
   recentlyUsed = true;
-  readonly #counts = new Uint8Array(FANOUT);
-  /** Places for layers that every entry has, a power of two. They are grown when one entry needs more: pages are copied and
-   * changed in the path of writes, where arrays for single entries would be garbage and time. */
-  #room: number;
-  #slots: Uint32Array;
-  #masks: Uint16Array;
+  readonly #frames: LeafFrames | null;
+  /** Every entry has room for as many layers, and all get more when one needs it: pages are copied and changed in the path
+   * of writes, where arrays for single entries would be garbage and time. */
+  #frame: LeafFrame;
 
-  constructor(number: number, room = LEAST_ROOM) {
+  /** An empty leaf. Its memory comes from `frames`, or is its own. */
+  constructor(number: number, frames: LeafFrames | null = null, room = LEAST_ROOM) {
     this.number = number;
-    this.#room = room;
-    this.#slots = new Uint32Array(FANOUT * room);
-    this.#masks = new Uint16Array(FANOUT * room);
+    this.#frames = frames;
+    this.#frame = frames === null ? newFrame(room) : frames.take(room);
+  }
+
+  /** Gives its memory back; the page must not be used any more. */
+  release(): void {
+    this.#frames?.give(this.#frame);
+    this.#frame = NO_FRAME;
   }
 
   layersAt(index: number): number {
-    return this.#counts[index]!;
+    const { counts } = this.#frame;
+    assert(index < counts.length, 'a leaf is used while it is in memory');
+    return counts[index]!;
   }
 
   read(index: number, entry: Entry): void {
-    const count = this.#counts[index]!;
-    const at = index * this.#room;
+    const count = this.layersAt(index);
+    const { room, slots, masks } = this.#frame;
+    const at = index * room;
     entry.count = count;
     for (let layer = 0; layer < count; layer++) {
-      entry.slots[layer] = this.#slots[at + layer]!;
-      entry.masks[layer] = this.#masks[at + layer]!;
+      entry.slots[layer] = slots[at + layer]!;
+      entry.masks[layer] = masks[at + layer]!;
     }
   }
 
   write(index: number, entry: Entry): void {
     const { count } = entry;
-    if (count > this.#room) this.#setRoom(roomFor(count));
-    const at = index * this.#room;
-    this.#counts[index] = count;
+    assert(index < this.#frame.counts.length, 'a leaf is used while it is in memory');
+    if (count > this.#frame.room) this.#setRoom(roomFor(count));
+    const { room, counts, slots, masks } = this.#frame;
+    const at = index * room;
+    counts[index] = count;
     for (let layer = 0; layer < count; layer++) {
-      this.#slots[at + layer] = entry.slots[layer]!;
-      this.#masks[at + layer] = entry.masks[layer]!;
+      slots[at + layer] = entry.slots[layer]!;
+      masks[at + layer] = entry.masks[layer]!;
     }
   }
 
   /** Puts the slots that it names into `slots`, as often as it names them, and answers how many that are. */
   slotsInto(slots: Uint32Array): number {
+    const frame = this.#frame;
+    assert(frame !== NO_FRAME, 'a leaf is used while it is in memory');
     let named = 0;
     for (let index = 0; index < FANOUT; index++) {
-      const at = index * this.#room;
-      for (let layer = 0; layer < this.#counts[index]!; layer++) slots[named++] = this.#slots[at + layer]!;
+      const at = index * frame.room;
+      for (let layer = 0; layer < frame.counts[index]!; layer++) slots[named++] = frame.slots[at + layer]!;
     }
     return named;
   }
 
   copyTo(number: number): LeafPage {
-    const copy = new LeafPage(number, this.#room);
-    copy.#counts.set(this.#counts);
-    copy.#slots.set(this.#slots);
-    copy.#masks.set(this.#masks);
+    const { room, counts, slots, masks } = this.#frame;
+    const copy = new LeafPage(number, this.#frames, room);
+    copy.#frame.counts.set(counts);
+    copy.#frame.slots.set(slots);
+    copy.#frame.masks.set(masks);
     return copy;
   }
 
   /** Gives back the memory that no entry needs any more. */
   fit(): void {
     let most = 0;
-    for (let index = 0; index < FANOUT; index++) most = Math.max(most, this.#counts[index]!);
-    if (roomFor(most) < this.#room) this.#setRoom(roomFor(most));
+    for (let index = 0; index < FANOUT; index++) most = Math.max(most, this.layersAt(index));
+    if (roomFor(most) < this.#frame.room) this.#setRoom(roomFor(most));
   }
 
   #setRoom(room: number): void {
-    const slots = new Uint32Array(FANOUT * room);
-    const masks = new Uint16Array(FANOUT * room);
+    const before = this.#frame;
+    const after = this.#frames === null ? newFrame(room) : this.#frames.take(room);
+    after.counts.set(before.counts);
     for (let index = 0; index < FANOUT; index++) {
-      for (let layer = 0; layer < this.#counts[index]!; layer++) {
-        slots[index * room + layer] = this.#slots[index * this.#room + layer]!;
-        masks[index * room + layer] = this.#masks[index * this.#room + layer]!;
+      for (let layer = 0; layer < before.counts[index]!; layer++) {
+        after.slots[index * room + layer] = before.slots[index * before.room + layer]!;
+        after.masks[index * room + layer] = before.masks[index * before.room + layer]!;
       }
     }
-    this.#room = room;
-    this.#slots = slots;
-    this.#masks = masks;
+    this.#frames?.give(before);
+    this.#frame = after;
   }
 }
 
@@ -181,10 +192,13 @@ export function encodePage(page: Page): Uint8Array {
   return bytes;
 }
 
-/** @throws StoreError data-loss when the bytes are not what was written, failed-precondition for an unknown version */
-export function decodePage(number: number, bytes: Uint8Array): Page {
+/**
+ * The memory of a leaf comes from `frames`, or is its own.
+ * @throws StoreError data-loss when the bytes are not what was written, failed-precondition for an unknown version
+ */
+export function decodePage(number: number, bytes: Uint8Array, frames: LeafFrames | null = null): Page {
   const { view, level } = decodeHead(number, bytes);
-  const page = level === 0 ? decodeLeaf(number, bytes, view) : decodeInner(number, level, view);
+  const page = level === 0 ? decodeLeaf(number, bytes, { view, frames }) : decodeInner(number, level, view);
   page.stored = true;
   return page;
 }
@@ -252,8 +266,12 @@ function encodeLeaf(page: LeafPage, bytes: Uint8Array, view: DataView): void {
   }
 }
 
-function decodeLeaf(number: number, bytes: Uint8Array, view: DataView): LeafPage {
-  const page = new LeafPage(number);
+function decodeLeaf(
+  number: number,
+  bytes: Uint8Array,
+  { view, frames }: { readonly view: DataView; readonly frames: LeafFrames | null },
+): LeafPage {
+  const page = new LeafPage(number, frames);
   let at = HEADER_BYTES + FANOUT;
   for (let index = 0; index < FANOUT; index++) {
     const count = bytes[HEADER_BYTES + index]!;
