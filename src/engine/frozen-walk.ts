@@ -5,7 +5,7 @@
  */
 import { FANOUT } from './geometry.ts';
 import { Entry } from './entry.ts';
-import type { InnerPage, Page } from './page.ts';
+import { isLeaf, type InnerPage, type Page } from './page.ts';
 import type { EngineState } from './state.ts';
 import { reachOf } from './tree.ts';
 
@@ -31,6 +31,8 @@ export abstract class FrozenWalk implements Walker {
   readonly #stack: Visit[] = [];
   readonly #pinned: number[] = [];
   #loading = false;
+  /** The page that the walk brought in last. */
+  #loaded = 0;
   over = false;
 
   constructor(state: EngineState) {
@@ -60,11 +62,13 @@ export abstract class FrozenWalk implements Walker {
         this.#loading = true;
         pages.load(next.number, () => {
           this.#loading = false;
+          this.#loaded = next.number;
         });
         return false;
       }
       this.#stack.pop();
       this.visit(page, next);
+      if (page.number === this.#loaded && isLeaf(page)) pages.evictSeen(page);
     }
     if (this.#stack.length > 0) return true;
     this.over = true;

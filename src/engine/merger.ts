@@ -12,6 +12,7 @@ import { markBeforeWriting } from './erase-first.ts';
 import { FANOUT, GRANULE_BYTES, HEADER_SLOT } from './geometry.ts';
 import { NumberQueue } from './number-queue.ts';
 import type { StoredObject } from './objects.ts';
+import type { LeafPage } from './page.ts';
 import { NONE } from './part-lists.ts';
 import type { Requests } from './requests.ts';
 import type { EngineState } from './state.ts';
@@ -58,6 +59,8 @@ export class Merger {
   readonly #sweeps = new Map<number, number>();
   readonly #sweepsWanted = new Set<number>();
   #loading = false;
+  /** The page that the sweep brought in last. */
+  #loaded = 0;
 
   constructor(options: MergerOptions) {
     this.#options = options;
@@ -263,12 +266,15 @@ export class Merger {
         if (leaf === EMPTY) continue;
         if (leaf === MISSING) {
           this.#loading = true;
-          state.pages.load(state.pages.missing, () => {
+          const { missing } = state.pages;
+          state.pages.load(missing, () => {
             this.#loading = false;
+            this.#loaded = missing;
           });
           break;
         }
-        this.#wantFrom(object!, leaf, chunk);
+        const isWanted = this.#wantFrom(object!, leaf, chunk);
+        if (!isWanted && leaf.number === this.#loaded) state.pages.evictSeen(leaf);
       }
       if (chunk >= end) this.#sweeps.delete(number);
       else this.#sweeps.set(number, chunk);
@@ -277,18 +283,19 @@ export class Merger {
     return false;
   }
 
-  #wantFrom(
-    object: StoredObject,
-    leaf: { layersAt(index: number): number; read(index: number, entry: Entry): void },
-    firstChunk: number,
-  ): void {
+  /** Whether there is something to merge in this leaf. */
+  #wantFrom(object: StoredObject, leaf: LeafPage, firstChunk: number): boolean {
     const plan: MergePlan = { target: 0, mask: 0 };
+    let isWanted = false;
     for (let index = 0; index < FANOUT; index++) {
       if (leaf.layersAt(index) < 2) continue;
       leaf.read(index, this.#entry);
       const { tree } = this.#options.state;
       const owned = this.#sound(tree.soonOwnedLayers(object, firstChunk + index, this.#entry));
-      if (planMerge(this.#entry, owned, tree.unsealedLayers(this.#entry, owned), plan)) this.want(object, firstChunk + index);
+      if (!planMerge(this.#entry, owned, tree.unsealedLayers(this.#entry, owned), plan)) continue;
+      isWanted = true;
+      this.want(object, firstChunk + index);
     }
+    return isWanted;
   }
 }

@@ -235,7 +235,7 @@ export class PageTable {
     if (page.capturePending) this.#encode(page);
     this.#dirty.delete(page);
     this.#resident.delete(page.number);
-    if (isLeaf(page)) this.#letGo(page);
+    if (isLeaf(page)) this.#free(page);
     if (page.stored) this.#removed.add(page.number);
   }
 
@@ -285,6 +285,16 @@ export class PageTable {
   /** Lets leaves go that are over the limit. Never from inside a change: that counts on what it found in memory. */
   evict(): void {
     if (this.#leaves > this.#options.leafLimit) this.#evict();
+  }
+
+  /**
+   * Lets a leaf go that was brought in for one look, unless there is room for it: a walk over a large map must not displace
+   * what requests use. Like `evict` never from inside a change; the leaf must not be used any more.
+   */
+  evictSeen(leaf: LeafPage): void {
+    if (this.#leaves < this.#options.leafLimit || !this.#mayLeave(leaf)) return;
+    this.#resident.delete(leaf.number);
+    this.#letGo(leaf);
   }
 
   // ---- the background count -----------------------------------------------------------------------------
@@ -347,7 +357,7 @@ export class PageTable {
     if (isLeaf(page)) this.#leaves++;
   }
 
-  #letGo(leaf: LeafPage): void {
+  #free(leaf: LeafPage): void {
     this.#leaves--;
     leaf.release();
   }
@@ -365,8 +375,7 @@ export class PageTable {
     const limit = this.#options.leafLimit;
     for (const page of this.#resident.values()) {
       if (this.#leaves <= limit || scanned++ > 2 * limit) break;
-      if (!isLeaf(page) || page.dirty || page.capturePending || this.#encoded.has(page.number)) continue;
-      if (!this.shedIsOver(page)) continue;
+      if (!isLeaf(page) || !this.#mayLeave(page)) continue;
       this.#resident.delete(page.number);
       if (page.recentlyUsed) {
         page.recentlyUsed = false;
@@ -374,7 +383,17 @@ export class PageTable {
         continue;
       }
       this.#letGo(page);
-      if (page.references !== 1) this.#awayReferences.set(page.number, page.references);
     }
+  }
+
+  /** Clean, and nothing has to be remembered of it but its references. */
+  #mayLeave(leaf: LeafPage): boolean {
+    return !leaf.dirty && !leaf.capturePending && !this.#encoded.has(leaf.number) && this.shedIsOver(leaf);
+  }
+
+  /** What is known of a leaf that can be read back stays. */
+  #letGo(leaf: LeafPage): void {
+    if (leaf.references !== 1) this.#awayReferences.set(leaf.number, leaf.references);
+    this.#free(leaf);
   }
 }

@@ -186,6 +186,30 @@ describe('the cache of leaves', () => {
     }
   });
 
+  test('lets a leaf go that was only looked at when there is no room for it, with its references, and never one that was changed', () => {
+    const pages = countedTable();
+    const leaves = Array.from({ length: 3 * LEAF_LIMIT }, () => pages.newLeaf().number);
+    checkpoint(pages);
+    for (let turn = 0; turn < 6; turn++) pages.evict();
+    const away = leaves.filter((number) => pages.get(number) === undefined);
+    pages.addReference(away[0]!);
+    const seen = load(pages, away[0]!);
+    pages.evictSeen(seen);
+    expect([pages.residentCount, pages.get(away[0]!), pages.references(away[0]!)]).toEqual([LEAF_LIMIT, undefined, 2]);
+    expect(() => slotIn(seen)).toThrow('while it is in memory');
+
+    const changed = load(pages, away[1]!);
+    pages.touch(changed);
+    pages.evictSeen(changed);
+    expect(pages.get(away[1]!)).toBe(changed);
+
+    const roomy = countedTable();
+    const leaf = roomy.newLeaf();
+    checkpoint(roomy);
+    roomy.evictSeen(leaf);
+    expect(roomy.get(leaf.number)).toBe(leaf);
+  });
+
   test('counts references of pages that are away, down to none', () => {
     const pages = countedTable();
     const leaves = Array.from({ length: 3 * LEAF_LIMIT }, () => pages.newLeaf().number);
