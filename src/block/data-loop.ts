@@ -5,9 +5,7 @@
  *
  * A round: read requests, enter the kernel, take every completion. A round that brings nothing gives a slice of time to the
  * background; when that wants none, the loop goes round some more times if waits have been short lately, then it blocks.
- *
- * While requests come, the background gets a share of the time only (background-pace.ts): a request that comes in the middle of a
- * slice waits for its end, and what a slice begins competes with requests for the disk.
+ * While requests come, the background gets a share of the time only (background-pace.ts).
  */
 import { performance } from 'node:perf_hooks';
 import { assert } from '../util/assert.ts';

@@ -220,6 +220,7 @@ export function decodeReferences(number: number, bytes: Uint8Array, slots: Uint3
     const count = bytes[HEADER_BYTES + index]!;
     if (count === 0) continue;
     demandLayers(number, bytes, count, at);
+    // One layer is what nearly all have, and the count after a start goes through millions: no entry is made for it.
     if (count > 1) readLayers(number, view, count, at);
     else if (view.getUint32(at, true) === HEADER_SLOT || view.getUint16(at + 5, true) === 0) throw impossibleLayers(number);
     for (let layer = 0; layer < count; layer++, at += LAYER_BYTES) slots[named++] = view.getUint32(at, true);

@@ -3,6 +3,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import fs from 'node:fs';
 import path from 'node:path';
+import { completedRequests } from '../support/block-statistics.ts';
 
 /** How long fio may take to end once it is told to. */
 const endLimitMs = 20_000;
@@ -85,11 +86,7 @@ export class FioLoad {
 
   /** Requests of the device that were answered, whoever asked. */
   get completed(): number {
-    const fields = fs
-      .readFileSync(`/sys/block/${path.basename(this.#devicePath)}/stat`, 'utf8')
-      .trim()
-      .split(/\s+/);
-    return Number(fields[0]) + Number(fields[4]);
+    return completedRequests(this.#devicePath);
   }
 
   async stop(): Promise<void> {

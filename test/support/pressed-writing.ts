@@ -9,6 +9,7 @@ import { once } from 'node:events';
 import fs from 'node:fs';
 import path from 'node:path';
 import { runCommand } from '../../src/util/exec.ts';
+import { completedRequests } from './block-statistics.ts';
 import { ext4Capability, publishNewVolume, unpublishVolume } from './csi-volume.ts';
 import type { LocalDriver } from './local-driver.ts';
 import { MemoryGroup, withDirtyLimit } from './memory-pressure.ts';
@@ -97,16 +98,6 @@ async function compare({ source, file, mebibytes }: Pick<Write, 'source' | 'file
   await runCommand('dd', [`if=${file}`, 'iflag=nocache', 'count=0'], programLimit);
   const script = 'while cat "$1"; do :; done 2>&- | cmp --bytes="$3" - "$2"';
   await runCommand('sh', ['-c', script, 'compare', source, file, String(mebibytes * MIB)], programLimit);
-}
-
-/** Reads, writes, discards and flushes that a device has completed. */
-function completedRequests(device: string): number {
-  const fields = fs
-    .readFileSync(`/sys/block/${path.basename(device)}/stat`, 'utf8')
-    .trim()
-    .split(/\s+/)
-    .map(Number);
-  return [0, 4, 11, 15].reduce((sum, index) => sum + (fields[index] ?? 0), 0);
 }
 
 /** What each thread of the processes waits for in the kernel, as far as this may be seen. */

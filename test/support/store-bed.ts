@@ -14,6 +14,7 @@ import { clearLoopDevice, listLoopDevices } from '../../src/linux/loop-device.ts
 import { KeeperClients, makeLoopDevices } from '../../src/roles/node.ts';
 import { StoreClient } from '../../src/store/wire/client.ts';
 import { createLogger } from '../../src/util/log.ts';
+import { completedRequests } from './block-statistics.ts';
 import { eventually } from './eventually.ts';
 
 const MAIN = path.join(import.meta.dirname, '../../src/main.ts');
@@ -142,11 +143,7 @@ export class Load {
 
   /** Requests of the device that were answered, by whom ever. */
   get completed(): number {
-    const fields = fs
-      .readFileSync(`/sys/block/${path.basename(this.#devicePath)}/stat`, 'utf8')
-      .trim()
-      .split(/\s+/);
-    return Number(fields[0]) + Number(fields[4]);
+    return completedRequests(this.#devicePath);
   }
 
   /** It has met no error so far. */

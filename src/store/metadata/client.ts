@@ -11,6 +11,7 @@ import type { MetadataChange, MetadataImage, MetadataStore } from '../../engine/
 import { assert } from '../../util/assert.ts';
 import { StoreError } from '../../util/errors.ts';
 import type { MetadataSpace } from './environment.ts';
+import { READS_A_MESSAGE } from './packed-rows.ts';
 import { packChanges, unpackRead, unpackRows, type MetadataReply, type MetadataRequest, type ReadableTable } from './messages.ts';
 
 type RowTaker = (error: Error | null, value: Uint8Array | null) => void;
@@ -23,8 +24,6 @@ interface WaitingRead {
 
 /** The worker always has the next message at hand when it has answered one. */
 const READ_MESSAGES_AT_ONCE = 2;
-/** The data thread takes one answer in one go, and a page costs it some microseconds. */
-const READS_A_MESSAGE = 64;
 
 export class MetadataStoreClient implements MetadataStore {
   readonly #port: MessagePort;
@@ -32,8 +31,7 @@ export class MetadataStoreClient implements MetadataStore {
   /** Reads that are in no message yet, and messages of reads without an answer. */
   readonly #reads: WaitingRead[] = [];
   #readMessages = 0;
-  /** What answers came in goes back with later questions: what one thread makes and another
-   * drops stays for long. */
+  /** What answers came in goes back with later questions: what one thread makes and another drops stays for long. */
   readonly #spareMemory: ArrayBuffer[] = [];
   #lastId = 0;
   #lastSpace: MetadataSpace | null = null;

@@ -1,6 +1,6 @@
 /**
- * The LMDB environment of a pool's metadata: six databases with keys of eight bytes, a number big endian, and binary values. Not compressed, no
- * WRITEMAP, and a transaction is durable when it returns.
+ * The LMDB environment of a pool's metadata: six databases with keys of eight bytes, a number big endian, and binary values.
+ * Not compressed, no WRITEMAP, and a transaction is durable when it returns.
  *
  * LMDB maps its file and believes it: a damaged one could end the process, so it is looked through before (file-check.ts).
  */
@@ -12,7 +12,7 @@ import { preallocateBlocking } from '../../linux/files.ts';
 import { assert } from '../../util/assert.ts';
 import { syncFolderBlocking } from '../../util/sync-folder.ts';
 import { checkMetadataFile } from './file-check.ts';
-import type { PackedRows } from './packed-rows.ts';
+import { READS_A_MESSAGE, type PackedRows } from './packed-rows.ts';
 
 type Values = Database<Buffer, Buffer>;
 
@@ -20,8 +20,8 @@ const TABLES: readonly MetadataTable[] = ['pool', 'objects', 'pages', 'seals', '
 /** Addresses, not memory: how far the environment can grow. */
 const MAP_SIZE_BYTES = 256 * 2 ** 30;
 const KEY_BYTES = 8;
-/** As many pages as are usually read at once. */
-const PACKED_BYTES = 64 * 4096;
+/** An answer full of pages fits. */
+const PACKED_BYTES = READS_A_MESSAGE * 4096;
 /** As LMDB calls it. */
 const METADATA_FILE = 'data.mdb';
 

@@ -14,7 +14,7 @@ import { median, timed } from '../statistics.ts';
 import { makeShaped, nameOf, poolBytesOf, shapesOf, type Shape } from './shapes.ts';
 
 const dirtyBlocks = 64;
-const cyclesPerRound = { quick: 2, full: 10 };
+const cyclesPerRound = { quick: 2, normal: 5, full: 10 };
 const fioLimitMs = 60_000;
 const restartLimitMs = 120_000;
 
@@ -48,7 +48,7 @@ export async function measureByShape(context: PartContext): Promise<Measurement[
     for (let round = 1; round <= context.rounds; round += 1) {
       context.progress(`snapshots, clones, reverts, deletions and restarts, round ${round} of ${context.rounds}`);
       for (const subject of subjects) for (const workload of Object.keys(workloads) as Workload[]) subject.times.get(workload)!.push([]);
-      const cycles = context.quick ? cyclesPerRound.quick : cyclesPerRound.full;
+      const cycles = cyclesPerRound[context.quick ? 'quick' : context.full ? 'full' : 'normal'];
       for (let cycle = 0; cycle < cycles; cycle += 1) {
         for (const subject of subjects) await measureCycle(subject, { ...context, name: `cut-${round}-${cycle}` });
       }

@@ -44,6 +44,16 @@ function bars(
   return { name, part: 'io', title: head.title, svg: drawBars({ ...rest, series, groups: there }) };
 }
 
+/** A group of bars for each workload, a bar for each subject. */
+function bySubject(measurements: readonly Measurement[]): { readonly series: readonly string[]; readonly groups: readonly BarGroup[] } {
+  const series = distinct(measurements, 'subject');
+  const groups = distinct(measurements, 'workload').map((workload) => ({
+    name: workload,
+    bars: series.map((subject) => spreadOf(samplesOf(measurements, { workload, subject }))),
+  }));
+  return { series, groups };
+}
+
 function ratiosToBase(io: readonly Measurement[]): Plot | null {
   const full = io.filter(({ condition, figure }) => condition === 'full' && figure === 'throughput');
   const series = distinct(full, 'subject').filter((subject) => subject !== BASE_SUBJECT);
@@ -62,11 +72,7 @@ function ratiosToBase(io: readonly Measurement[]): Plot | null {
 
 function latencies(io: readonly Measurement[]): Plot | null {
   const one = io.filter(({ condition, figure, workload }) => condition === 'full' && figure === 'latency p50' && workload.endsWith('-qd1'));
-  const series = distinct(one, 'subject');
-  const groups = distinct(one, 'workload').map((workload) => ({
-    name: workload,
-    bars: series.map((subject) => spreadOf(samplesOf(one, { workload, subject }))),
-  }));
+  const { series, groups } = bySubject(one);
   return bars(
     {
       name: 'io-latency',
@@ -146,11 +152,7 @@ function ratiosByState(io: readonly Measurement[]): Plot | null {
 
 function costs(io: readonly Measurement[]): Plot | null {
   const full = io.filter(({ condition, figure }) => condition === 'full' && figure === 'cpu');
-  const series = distinct(full, 'subject');
-  const groups = distinct(full, 'workload').map((workload) => ({
-    name: workload,
-    bars: series.map((subject) => spreadOf(samplesOf(full, { workload, subject }))),
-  }));
+  const { series, groups } = bySubject(full);
   return bars(
     {
       name: 'io-cpu',
