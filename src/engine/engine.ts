@@ -12,6 +12,7 @@ import { assert } from '../util/assert.ts';
 import { ChunkBuffers } from './chunk-buffers.ts';
 import { Checkpointer } from './checkpointer.ts';
 import { decodeObjectRow, decodePoolRow, NO_SCRUB, type PoolRow, type ScrubProgress, type ScrubRow } from './checkpoint-rows.ts';
+import { ChunkMoves } from './chunk-moves.ts';
 import { ChunkParts } from './chunk-parts.ts';
 import type { ControlRequest, ObjectId } from './control.ts';
 import { type ControlDone, Controls } from './controls.ts';
@@ -376,14 +377,8 @@ export class Engine {
       freed: () => requests.slotsFreed(),
       urgent: () => isShortOfSlots(state) || requests.parkedWrites > 0 || this.#walksWaiting.length > 0,
     });
-    const merger: Merger = new Merger({
-      state,
-      parts,
-      requests,
-      firstFlight: this.#options.maximumRequests,
-      buffers,
-      quiet: () => dismantler.idle && this.#walk === null,
-    });
+    const moves = new ChunkMoves({ state, parts, requests, firstFlight: this.#options.maximumRequests, buffers });
+    const merger: Merger = new Merger({ state, moves, quiet: () => dismantler.idle && this.#walk === null });
     const opensOf = (object: StoredObject): number => this.#devices.filter((open) => open === object).length;
     const walk = (make: () => Walker, failed: () => void): void => void this.#walksWaiting.push({ make, failed });
     const eraser = new Eraser({ state, checkpointer, zeroOffset: memory.zero });
@@ -455,7 +450,7 @@ export class Engine {
     this.#options.failed(error);
   }
 
-  /** Enough for every request, cut at chunk borders, and the merges. */
+  /** Enough for every request, cut at chunk borders, and the moves of the background. */
   #maximumParts(geometry: Geometry): number {
     const perRequest = Math.ceil(this.#options.maximumRequestBytes / geometry.chunkSizeBytes) + 1;
     return this.#options.maximumRequests * perRequest + 16;
