@@ -81,6 +81,13 @@ export type ControlRequest =
   | { readonly kind: 'scrub-status' }
   /** Answers DamageReport. */
   | { readonly kind: 'damage' }
+  /** Begins to defragment a volume, or does nothing when that is under way; answers DefragmentStatus at once. Refused while
+   * another volume is being defragmented. */
+  | { readonly kind: 'defragment-start'; readonly id: ObjectId }
+  /** Ends it where it is, if it is under way for this volume. Answers DefragmentStatus. */
+  | { readonly kind: 'defragment-stop'; readonly id: ObjectId }
+  /** Answers DefragmentStatus: of this volume; with null of the one that was defragmented last, or is. */
+  | { readonly kind: 'defragment-status'; readonly id: ObjectId | null }
   /** Writes a checkpoint now; used before a clean stop. */
   | { readonly kind: 'checkpoint' };
 
@@ -176,6 +183,29 @@ export interface ScrubStatus {
   readonly protectedBytes: number;
   /** Chunks that did not equal their checksum, or could not be read, when they were last looked at. */
   readonly damagedChunks: number;
+}
+
+/**
+ * How a pass over a volume ended. `done`: it came to the volume's end; `out-of-space`: the pool would have had less than a
+ * sixteenth of its space free; `failed`: the pool did. `never`: not since the start of this process.
+ */
+export type DefragmentState = 'never' | 'running' | 'done' | 'stopped' | 'out-of-space' | 'deleted' | 'failed';
+
+/** Times are milliseconds since the epoch, 0 for never. Nothing of it outlives the process. */
+export interface DefragmentStatus {
+  /** The volume; null when none was asked for, and none was ever defragmented. */
+  readonly id: ObjectId | null;
+  readonly state: DefragmentState;
+  readonly startedAtMs: number;
+  readonly endedAtMs: number;
+  /** How far it came, of the volume's size. */
+  readonly positionBytes: number;
+  readonly sizeBytes: number;
+  /** Chunks that were moved, times the chunk size. */
+  readonly movedBytes: number;
+  /** In how many pieces what it passed over lay on the disk before, and in how many when it went on. */
+  readonly foundPieces: number;
+  readonly leftPieces: number;
 }
 
 /** One place in an object that a damaged chunk is part of. */

@@ -1,7 +1,7 @@
 /**
  * Control calls: each makes at most one record and is answered when that record is durable (design rule 5), also when it
- * only says that something is there, or gone, already. (`usage`, `pool`, `statistics` and `check` describe the present and do
- * not wait.)
+ * only says that something is there, or gone, already. (`usage`, `pool`, `statistics`, `check`, and what scrubs and defragmenting
+ * tell, describe the present and do not wait.)
  */
 import { assert } from '../util/assert.ts';
 import { StoreError } from '../util/errors.ts';
@@ -11,6 +11,7 @@ import type { ControlRequest, EngineStatistics, ObjectAnswer, ObjectKind, PoolIn
 import { GRANULE_BYTES, MAXIMUM_CHUNKS } from './geometry.ts';
 import type { Walker } from './frozen-walk.ts';
 import { CheckWalk, UsageWalk } from './inspector.ts';
+import type { Defragmenter } from './defragmenter.ts';
 import type { Merger } from './merger.ts';
 import type { StoredObject } from './objects.ts';
 import { type ControlChange, MAXIMUM_CONTROL_BYTES, MAXIMUM_UNITS, type ObjectDescription, RECORD_UNIT_BYTES } from './record.ts';
@@ -26,6 +27,7 @@ export interface ControlsOptions {
   readonly state: EngineState;
   readonly requests: Requests;
   readonly merger: Merger;
+  readonly defragmenter: Defragmenter;
   readonly checkpointer: Checkpointer;
   readonly scrubber: Scrubber;
   /** Devices that have the object open. */
@@ -60,7 +62,7 @@ export class Controls {
   }
 
   #dispatch(request: ControlRequest, done: ControlDone): void {
-    const { state, checkpointer, scrubber, walk } = this.#options;
+    const { state, checkpointer, defragmenter, scrubber, walk } = this.#options;
     const failed = (): void => done(poolFailed(state), null);
     switch (request.kind) {
       case 'create':
@@ -99,6 +101,14 @@ export class Controls {
         return done(null, scrubber.status());
       case 'scrub-status':
         return done(null, scrubber.status());
+      case 'defragment-start':
+        defragmenter.start(state.objects.require(request.id, 'volume'));
+        return done(null, defragmenter.status(request.id));
+      case 'defragment-stop':
+        defragmenter.stop(request.id);
+        return done(null, defragmenter.status(request.id));
+      case 'defragment-status':
+        return done(null, defragmenter.status(request.id));
       case 'damage':
         return walk(() => new DamageWalk(state, (report) => done(null, report)), failed);
       case 'pool':

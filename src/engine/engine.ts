@@ -5,7 +5,8 @@
  * Its parts: objects (what there is), tree and page-table (what maps where), slots (what is free and what may be written
  * in place), journal, record-ring, record-log and durability (records and when they are durable), checkpointer, recovery
  * and counter (how a start goes), requests (reads and writes), controls (snapshots and so on), dismantler and merger (what
- * the background tidies up), inspector (usage and check), scrubber and seals (what the disk still returns).
+ * the background tidies up), defragmenter (what is read in order lies in order again), inspector (usage and check), scrubber
+ * and seals (what the disk still returns).
  */
 import { StoreError } from '../util/errors.ts';
 import { assert } from '../util/assert.ts';
@@ -17,6 +18,7 @@ import { ChunkParts } from './chunk-parts.ts';
 import type { ControlRequest, ObjectId } from './control.ts';
 import { type ControlDone, Controls } from './controls.ts';
 import { Counter } from './counter.ts';
+import { Defragmenter } from './defragmenter.ts';
 import { DiskCalls, FIRST_CALL_TAG } from './disk-calls.ts';
 import { Dismantler } from './dismantler.ts';
 import { Durability } from './durability.ts';
@@ -41,6 +43,7 @@ import { Errno } from './request-table.ts';
 import { Requests } from './requests.ts';
 import { Scrubber } from './scrubber.ts';
 import { Seals } from './seals.ts';
+import { isShortOfSlots } from './shortage.ts';
 import { Slots } from './slots.ts';
 import type { EngineState } from './state.ts';
 import { Tree } from './tree.ts';
@@ -88,6 +91,7 @@ export class Engine {
     readonly checkpointer: Checkpointer;
     readonly dismantler: Dismantler;
     readonly merger: Merger;
+    readonly defragmenter: Defragmenter;
     readonly prewriter: Prewriter | null;
     readonly scrubber: Scrubber;
     readonly eraser: Eraser;
@@ -203,7 +207,7 @@ export class Engine {
   /** One slice of background work, well below a millisecond; true when there is more to do at once. */
   background(): boolean {
     if (this.#parts === null) return false;
-    const { state, requests, checkpointer, dismantler, merger, prewriter, scrubber, eraser } = this.#parts;
+    const { state, requests, checkpointer, dismantler, merger, defragmenter, prewriter, scrubber, eraser } = this.#parts;
     let more = checkpointer.step();
     if (state.slots.takeSealsOff()) {
       requests.slotsFreed({ all: true });
@@ -214,6 +218,7 @@ export class Engine {
     more = this.#walkOn() || more;
     more = merger.step() || more;
     more = scrubber.step() || more;
+    more = defragmenter.step() || more;
     eraser.step();
     if (!more) prewriter?.step();
     return more;
@@ -379,16 +384,23 @@ export class Engine {
     });
     const moves = new ChunkMoves({ state, parts, requests, firstFlight: this.#options.maximumRequests, buffers });
     const merger: Merger = new Merger({ state, moves, quiet: () => dismantler.idle && this.#walk === null });
+    const defragmenter = new Defragmenter({
+      state,
+      moves,
+      requests,
+      checkpointer,
+      isUrgent: () => checkpointer.isAwaited || isHalfFull(state),
+    });
     const opensOf = (object: StoredObject): number => this.#devices.filter((open) => open === object).length;
     const walk = (make: () => Walker, failed: () => void): void => void this.#walksWaiting.push({ make, failed });
     const eraser = new Eraser({ state, checkpointer, zeroOffset: memory.zero });
     const scrubber = new Scrubber({ state, buffers, checkpointer, walk });
-    const controls = new Controls({ state, requests, merger, checkpointer, scrubber, opensOf, walk });
+    const controls = new Controls({ state, requests, merger, defragmenter, checkpointer, scrubber, opensOf, walk });
     this.#checkpointedAtMs = this.#ports.clock.elapsedMs();
     const { prewriteAfterTicks: afterTicks } = this.#options;
     const freed = (): void => requests.slotsFreed();
     const prewriter = afterTicks === null ? null : new Prewriter(state, { zeroOffset: memory.zero, freed, afterTicks });
-    this.#parts = { state, requests, controls, checkpointer, dismantler, merger, prewriter, scrubber, eraser };
+    this.#parts = { state, requests, controls, checkpointer, dismantler, merger, defragmenter, prewriter, scrubber, eraser };
     this.#settle(state);
     ready(null);
   }
@@ -460,10 +472,6 @@ export class Engine {
 /** Of the places for records, ring and log. */
 function isHalfFull({ ring, log }: EngineState): boolean {
   return ring.usedUnits > ring.capacityUnits / 2 || log.usedBlocks > log.blocks / 2;
-}
-
-function isShortOfSlots({ slots }: EngineState): boolean {
-  return slots.available < slots.counts.slots / 16;
 }
 
 function progressOf(row: ScrubRow): ScrubProgress {

@@ -113,7 +113,7 @@ export class Slots {
     return slot;
   }
 
-  /** Takes this slot if it is free. It is held until `giveBack`. */
+  /** Takes this slot if it is free. It is held until `addReference` or `giveBack`. */
   claim(slot: number): boolean {
     const bit = 1 << (slot & 31);
     if (!this.counted || (this.#free[slot >>> 5]! & bit) === 0) return false;
@@ -121,6 +121,21 @@ export class Slots {
     this.#freeCount--;
     this.#held.add(slot);
     return true;
+  }
+
+  /** Whether the slot can be claimed now. */
+  isFree(slot: number): boolean {
+    return this.counted && slot < this.counts.slots && ((this.#free[slot >>> 5]! >>> (slot & 31)) & 1) === 1;
+  }
+
+  /** Words of 32 slots. */
+  get words(): number {
+    return this.#free.length;
+  }
+
+  /** Which of 32 slots can be claimed now: slot 32 * word + i is bit i. */
+  freeWord(word: number): number {
+    return this.counted ? this.#free[word]! : 0;
   }
 
   /** The write into a taken slot was given up; nothing refers to it and its write is over. `by`: whose write it was. */

@@ -91,6 +91,7 @@ export class EngineWalk {
     this.#walk.settle();
     this.#proofs.compareSpace({ atRest: true });
     this.#proofs.scrubAll();
+    this.#proofs.defragmentAll();
     while (this.model.objects.size > 0) this.#proofs.deleteOne();
     this.#walk.callNow({ kind: 'checkpoint' });
     this.#walk.settle();
@@ -180,6 +181,8 @@ export class EngineWalk {
       case 'scrub':
         this.#proofs.scrub(action.mode, action.bytesPerSecond);
         return true;
+      case 'defragment':
+        return this.#proofs.defragment(action.on, action);
       case 'space':
         this.#walk.settle();
         this.#proofs.compareSpace({ atRest: false });

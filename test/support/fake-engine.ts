@@ -2,7 +2,16 @@
  * The engine's control calls over plain maps, without data: for tests of everything above the engine. `usage` counts one
  * chunk an object; `before` can delay or fail a call.
  */
-import type { ControlRequest, DamageReport, ObjectAnswer, ObjectId, ObjectInfo, PoolInfo, ScrubStatus } from '../../src/engine/control.ts';
+import type {
+  ControlRequest,
+  DamageReport,
+  DefragmentStatus,
+  ObjectAnswer,
+  ObjectId,
+  ObjectInfo,
+  PoolInfo,
+  ScrubStatus,
+} from '../../src/engine/control.ts';
 import type { ControlAnswer, EngineControl } from '../../src/store/data-thread/control.ts';
 import { StoreError } from '../../src/util/errors.ts';
 
@@ -17,6 +26,18 @@ export const NEVER_SCRUBBED: ScrubStatus = {
   sealedAtMs: 0,
   protectedBytes: 0,
   damagedChunks: 0,
+};
+
+export const NEVER_DEFRAGMENTED: DefragmentStatus = {
+  id: null,
+  state: 'never',
+  startedAtMs: 0,
+  endedAtMs: 0,
+  positionBytes: 0,
+  sizeBytes: 0,
+  movedBytes: 0,
+  foundPieces: 0,
+  leftPieces: 0,
 };
 
 export class FakeEngine implements EngineControl {
@@ -37,6 +58,8 @@ export class FakeEngine implements EngineControl {
   /** What a scrub says; a start and a stop change `running`. */
   scrub: ScrubStatus = NEVER_SCRUBBED;
   damage: DamageReport = { chunks: [], more: false };
+  /** What is told of defragmenting; a start and a stop change it. */
+  defragment: DefragmentStatus = NEVER_DEFRAGMENTED;
 
   /** Set to say how much is free. */
   freeBytes: number | null = null;
@@ -98,11 +121,25 @@ export class FakeEngine implements EngineControl {
         return this.scrub;
       case 'scrub-status':
         return this.scrub;
+      case 'defragment-start': {
+        const { id, sizeBytes } = this.#get(request.id);
+        this.defragment = { ...NEVER_DEFRAGMENTED, id, sizeBytes, state: 'running', startedAtMs: 1 };
+        return this.defragment;
+      }
+      case 'defragment-stop':
+        if (this.defragment.id === request.id) this.defragment = { ...this.defragment, state: 'stopped', endedAtMs: 2 };
+        return this.#defragmentOf(request.id);
+      case 'defragment-status':
+        return this.#defragmentOf(request.id);
       case 'damage':
         return this.damage;
       case 'checkpoint':
         return null;
     }
+  }
+
+  #defragmentOf(id: ObjectId | null): DefragmentStatus {
+    return id === null || id === this.defragment.id ? this.defragment : { ...NEVER_DEFRAGMENTED, id };
   }
 
   #revert(request: Extract<ControlRequest, { kind: 'revert' }>): ObjectAnswer {

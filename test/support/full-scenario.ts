@@ -24,6 +24,7 @@ export const beginning = actions(
 export const scenario = actions(
   { do: 'write', on: 'a', at: 2, count: 7, steps: 6 },
   { do: 'flush', on: 'a', steps: 4 },
+  { do: 'defragment', on: 'a', steps: 12 },
   { do: 'write', on: 'b', at: 4, count: 1 },
   { do: 'zero', on: 'a', at: 1, count: 5 },
   { do: 'clone', on: 'c', from: 'a', grow: 65_536, steps: 8 },
@@ -37,6 +38,7 @@ export const scenario = actions(
   { do: 'settle' },
   { do: 'write', on: 'a', at: 5, count: 1 },
   { do: 'delete', on: 'p', steps: 10 },
+  { do: 'defragment', on: 'c', steps: 20 },
   { do: 'resize', on: 'b', size: 327_680, steps: 6 },
   { do: 'write', on: 'b', at: 70, count: 4 },
   { do: 'flush', on: 'b' },

@@ -2,6 +2,7 @@
  * Bugs that the model test must find: each breaks one rule of the design, in a port or in one method of the engine.
  * A bug is planted by replacing a method of a class, and taken back by what `plant` returns.
  */
+import { ChunkMoves } from '../../src/engine/chunk-moves.ts';
 import { ChunkParts } from '../../src/engine/chunk-parts.ts';
 import { Durability } from '../../src/engine/durability.ts';
 import { Flights } from '../../src/engine/part-lists.ts';
@@ -60,6 +61,7 @@ export const plantedBugs: Readonly<Record<string, PlantedBug>> = {
       ),
   },
   'overlapping writes do not wait': { rule: '4', plant: () => replaceMethod(ChunkParts.prototype, 'mustWait', () => () => false) },
+  'chunks are moved beside writes and cuts': { rule: '4', plant: () => replaceMethod(ChunkMoves.prototype, 'isBusy', () => () => false) },
   'cuts do not wait for writes in flight': {
     rule: '5',
     plant: () =>

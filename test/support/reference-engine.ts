@@ -8,6 +8,7 @@ import type {
   CheckReport,
   ControlRequest,
   DamageReport,
+  DefragmentStatus,
   ObjectAnswer,
   ObjectInfo,
   PoolInfo,
@@ -52,6 +53,19 @@ const SCRUBBED: ScrubStatus = {
   sealedAtMs: 1,
   protectedBytes: 0,
   damagedChunks: 0,
+};
+
+/** Nothing of it lies anywhere. */
+const DEFRAGMENTED: DefragmentStatus = {
+  id: null,
+  state: 'done',
+  startedAtMs: 1,
+  endedAtMs: 1,
+  positionBytes: 0,
+  sizeBytes: 0,
+  movedBytes: 0,
+  foundPieces: 0,
+  leftPieces: 0,
 };
 
 export class ReferenceEngine implements EngineUnderTest {
@@ -254,6 +268,10 @@ export class ReferenceEngine implements EngineUnderTest {
       case 'scrub-stop':
       case 'scrub-status':
         return answer(SCRUBBED);
+      case 'defragment-start':
+      case 'defragment-stop':
+      case 'defragment-status':
+        return answer(DEFRAGMENTED);
       case 'damage':
         return answer({ chunks: [], more: false } satisfies DamageReport);
       default:

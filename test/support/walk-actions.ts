@@ -31,6 +31,8 @@ export type ActionBody =
   | { readonly do: 'checkpoint' }
   /** A pass over what snapshots hold; null stops the one under way. */
   | { readonly do: 'scrub'; readonly mode: 'verify' | 'seal' | null; readonly bytesPerSecond: number }
+  /** Moves a volume's chunks next to each other; `stop` ends what is under way. */
+  | { readonly do: 'defragment'; readonly on: string; readonly stop?: true }
   | { readonly do: 'space' }
   | { readonly do: 'verify' }
   | { readonly do: 'settle' }

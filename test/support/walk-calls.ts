@@ -99,7 +99,7 @@ export class WalkCalls {
       const taken = this.#walk.model.visible().some((object) => object.name === name && object.id !== request.id);
       if (taken) return false;
     }
-    const target = 'id' in request ? this.#walk.model.objects.get(request.id) : undefined;
+    const target = 'id' in request && request.id !== null ? this.#walk.model.objects.get(request.id) : undefined;
     if (request.kind === 'resize' && (!target?.present || target.sizeBytes > request.sizeBytes)) return false;
     if (request.kind === 'delete' && target?.present && !this.#walk.detachObject(target, true)) return false;
     if (!this.#walk.world.alive) return true;

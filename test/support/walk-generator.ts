@@ -30,7 +30,7 @@ export interface WalkTemper {
 
 const requestWeights = { write: 34, zero: 9, read: 6, flush: 10 };
 const controlWeights = { create: 5, snapshot: 8, clone: 5, revert: 6, delete: 6, resize: 2, retry: 3, detach: 2, wrong: 1.5 };
-const otherWeights = { check: 1.5, checkpoint: 3, scrub: 3, space: 1, verify: 1, settle: 4, wait: 1, fault: 0.7 };
+const otherWeights = { check: 1.5, checkpoint: 3, scrub: 3, defragment: 4, space: 1, verify: 1, settle: 4, wait: 1, fault: 0.7 };
 
 export function drawAction(random: SeededRandom, view: WalkView, temper: WalkTemper, n: number): Action {
   const steps = random.pick([0, 0, 0, 1, 1, 2, 3, 5, 8, 13, 30]);
@@ -119,6 +119,8 @@ function drawBody(random: SeededRandom, view: WalkView, temper: WalkTemper): Act
         mode: random.pick(['verify', 'verify', 'seal', null] as const),
         bytesPerSecond: random.pick([2 ** 40, 2 ** 40, 50_000]),
       };
+    case 'defragment':
+      return { do: 'defragment', on: random.pick(volumes).name, ...(random.chance(0.15) ? { stop: true as const } : {}) };
     case 'space':
       return { do: 'space' };
     case 'verify':

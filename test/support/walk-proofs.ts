@@ -1,5 +1,5 @@
 /** What must hold at any time: contents, counts, space, and that what is deleted is gone. */
-import type { CheckReport, DamageReport, PoolInfo, ScrubStatus, Usage } from '../../src/engine/control.ts';
+import type { CheckReport, DamageReport, DefragmentStatus, PoolInfo, ScrubStatus, Usage } from '../../src/engine/control.ts';
 import type { ModelObject } from './model-object.ts';
 import { granuleBytes } from './stamped-content.ts';
 import { Violation } from './violation.ts';
@@ -158,6 +158,47 @@ export class WalkProofs {
     const report = this.#walk.callNow({ kind: 'damage' }) as DamageReport | null;
     const wrong = report?.chunks.filter(({ damage }) => damage === 'changed' || !options.mayBeUnreadable) ?? [];
     if (wrong.length > 0) throw new Violation(`scrubbing found damage where there is none: ${JSON.stringify(wrong)}`);
+  }
+
+  /** Begins to defragment a volume, or stops that. One at a time: another one is refused, and that is right. */
+  defragment(name: string, options: { readonly stop?: true }): boolean {
+    const volume = this.#walk.usable(name, 'volume');
+    if (volume === null) return false;
+    const kind = options.stop === true ? 'defragment-stop' : 'defragment-start';
+    this.#walk.call({ kind, id: volume.id }, [], (error) => {
+      const isBusy = kind === 'defragment-start' && error?.code === 'failed-precondition';
+      if (error !== null && !isBusy && !(error.code === 'data-loss' && this.#walk.mayBreak))
+        throw new Violation(`${kind} of ${name} failed: ${error.code}: ${error.message}`);
+    });
+    return true;
+  }
+
+  /** Every volume, until a pass finds nothing that it could better: no volume moves to and fro, and all read as before. */
+  defragmentAll(): void {
+    for (const volume of this.#walk.model.visible()) {
+      if (volume.kind !== 'volume' || this.#walk.isBusy(volume.name) || !this.#walk.world.alive || this.#walk.failure !== null) continue;
+      if (!this.#defragmentFully(volume)) return;
+    }
+    this.check();
+    this.verifyAll();
+  }
+
+  #defragmentFully(volume: ModelObject): boolean {
+    for (let pass = 0; pass < 30; pass += 1) {
+      if (this.#walk.callNow({ kind: 'defragment-start', id: volume.id }) === null) return false;
+      this.#walk.settle();
+      // What it has let go of may be room for the next pass.
+      if (this.#walk.world.alive) this.#walk.callNow({ kind: 'checkpoint' });
+      if (!this.#walk.world.alive) return false;
+      this.#walk.settle();
+      const status = this.#walk.callNow({ kind: 'defragment-status', id: volume.id }) as DefragmentStatus | null;
+      if (status === null) return false;
+      // Slots that wait for something that does not come are waited for, for a while.
+      if (status.state === 'running') this.#walk.world.advanceClock(60_000);
+      else if (status.state !== 'done' && status.state !== 'out-of-space') throw new Violation(`defragmenting ended: ${status.state}`);
+      else if (status.movedBytes === 0) return true;
+    }
+    throw new Violation(`volume ${volume.name} is never in place`);
   }
 
   deleteOne(): void {

@@ -7,6 +7,7 @@ import type {
   CheckReport,
   ControlRequest,
   DamageReport,
+  DefragmentStatus,
   EngineStatistics,
   ObjectAnswer,
   ObjectId,
@@ -37,6 +38,9 @@ interface Answers {
   'scrub-stop': ScrubStatus;
   'scrub-status': ScrubStatus;
   damage: DamageReport;
+  'defragment-start': DefragmentStatus;
+  'defragment-stop': DefragmentStatus;
+  'defragment-status': DefragmentStatus;
 }
 export type ControlAnswer<Kind extends ControlRequest['kind']> = Answers[Kind];
 
