@@ -257,6 +257,18 @@ const commands = {
       ...storeFlags,
     ],
   },
+  defragment: {
+    kind: 'operator',
+    help: "Move a volume's chunks next to each other, so that it is read in order as fast as when it was new.",
+    more: 'It begins in the background, beside the I/O of all volumes. What snapshots share is copied and takes space; it ends before less than a sixteenth of the pool is free.',
+    positionals: ['VOLUME'],
+    flags: [
+      { name: 'wait', switch: true, help: 'print the progress on standard error, until the end; status 1 when it ends early' },
+      { name: 'status', switch: true, help: 'only tell how far it is, or how it ended' },
+      { name: 'stop', switch: true, help: 'end it where it is; what was moved stays' },
+      ...storeFlags,
+    ],
+  },
   'uninstall-check': {
     kind: 'operator',
     help: 'Refuse when volumes are in use in the cluster, else tell what stays; run by helm uninstall.',

@@ -10,6 +10,7 @@ import { StoreClient } from '../store/wire/client.ts';
 import { StoreError } from '../util/errors.ts';
 import type { Logger } from '../util/log.ts';
 import { printCheck } from './check-report.ts';
+import { defragment } from './defragment.ts';
 import { findObject, listObjects, ofSnapshot, ofVolume, type FoundObject } from './find.ts';
 import { formatBytes, formatTable, formatTime, printResult, counted } from './output.ts';
 import { scrub } from './scrub.ts';
@@ -38,6 +39,7 @@ export const OPERATOR_COMMANDS: Readonly<Record<string, Command>> = {
   detach,
   check,
   scrub: ({ config, store }) => scrub(config, store),
+  defragment: ({ config, store }) => defragment(config, store),
 };
 
 /** Runs an operator command against the store that the flags name. */

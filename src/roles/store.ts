@@ -3,6 +3,7 @@ import path from 'node:path';
 import { KeeperClient } from '../block/keeper-client.ts';
 import { socketPathOf, type Config, type Flags } from '../config.ts';
 import type { PoolPhase } from '../k8s/pools/status.ts';
+import { DefragmentLog } from '../store/defragment/log.ts';
 import { tellStoreMetrics } from '../store/metrics.ts';
 import { PoolLock } from '../store/pool/lock.ts';
 import { ScrubSchedule } from '../store/scrub/schedule.ts';
@@ -64,12 +65,14 @@ export async function startStore(config: Config, log: Logger): Promise<RunningRo
         log,
       });
       const scrubbing = new ScrubSchedule({ calls: store.calls, verifyEveryMs, clock: systemClock, log });
+      const defragmenting = new DefragmentLog({ calls: store.calls, clock: systemClock, log });
       const local = await serveCalls(store, { handOver, socketPath, observe: metrics.observeCall, log });
       const remote = await cluster?.serve(store, () => phaseOf(life.state));
       return {
         end: async () => {
           telling.stop();
-          await Promise.all([scrubbing.stop(), local.end(), remote?.end(life.state === 'waiting' ? 'handing-over' : 'stopped')]);
+          const how = life.state === 'waiting' ? 'handing-over' : 'stopped';
+          await Promise.all([scrubbing.stop(), defragmenting.stop(), local.end(), remote?.end(how)]);
         },
       };
     },

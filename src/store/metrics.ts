@@ -9,7 +9,7 @@ import type { Metrics } from '../util/metrics.ts';
 import { CHANGING_CALLS } from './data-thread/call-times.ts';
 import type { DataStatistics, DeviceStatistics, EngineControl, MetadataWatch } from './data-thread/control.ts';
 import { wireId } from './wire/ids.ts';
-import type { ScrubMessage, SnapshotMessage, UsageMessage, VolumeMessage } from './wire/messages.ts';
+import type { DefragmentMessage, ScrubMessage, SnapshotMessage, UsageMessage, VolumeMessage } from './wire/messages.ts';
 
 export interface StoreMetricsOptions {
   readonly metrics: Metrics;
@@ -24,6 +24,7 @@ export interface StoreMetricsOptions {
     listSnapshots(): Promise<{ readonly snapshots: readonly SnapshotMessage[] }>;
     listUsage(): Promise<{ readonly usages: readonly UsageMessage[] }>;
     getScrub(): Promise<ScrubMessage>;
+    getDefragment(request: { readonly id: string }): Promise<DefragmentMessage>;
   };
   /** What this process found at its start: requests that its predecessor had answered, and those it did again. */
   readonly recovered: { readonly answered: number; readonly submitted: number };
@@ -59,6 +60,7 @@ class Figures {
   readonly #engine: Readonly<Record<EngineFigure, Gauge>>;
   readonly #metadata: Readonly<Record<MetadataFigure, Gauge>>;
   readonly #scrub: Readonly<Record<ScrubFigure, Gauge>>;
+  readonly #defragment: Readonly<Record<DefragmentFigure, Gauge>>;
   readonly #checkpoints: Counter;
   readonly #syncs: Counter;
   readonly #volumeSize: Gauge;
@@ -80,6 +82,7 @@ class Figures {
     this.#engine = this.#gauges('chunkstore_', ENGINE_FIGURES);
     this.#metadata = this.#gauges('chunkstore_metadata_', METADATA_FIGURES);
     this.#scrub = this.#gauges('chunkstore_scrub_', SCRUB_FIGURES);
+    this.#defragment = this.#gauges('chunkstore_defragment_', DEFRAGMENT_FIGURES);
     this.#checkpoints = this.#counter('chunkstore_checkpoints_total', 'Checkpoints that became durable.');
     this.#syncs = this.#counter('chunkstore_syncs_total', "Syncs of the pool's data and record log.");
     this.#volumeSize = this.#gauge('chunkstore_volume_size_bytes', 'Size of a volume or snapshot.', OBJECT_LABELS);
@@ -110,16 +113,18 @@ class Figures {
 
   async refresh(): Promise<void> {
     const { engine, service, statistics, metadata } = this.#options;
-    const [pool, { provisionLimitBytes, reserveBytes }, busy, devices, { volumes }, { snapshots }, space, scrub] = await Promise.all([
-      engine.call({ kind: 'pool' }),
-      service.getPool(),
-      engine.call({ kind: 'statistics' }),
-      statistics.statistics(),
-      service.listVolumes(),
-      service.listSnapshots(),
-      metadata.metadataSpace({ fresh: false }),
-      service.getScrub(),
-    ]);
+    const [pool, { provisionLimitBytes, reserveBytes }, busy, devices, { volumes }, { snapshots }, space, scrub, defragment] =
+      await Promise.all([
+        engine.call({ kind: 'pool' }),
+        service.getPool(),
+        engine.call({ kind: 'statistics' }),
+        statistics.statistics(),
+        service.listVolumes(),
+        service.listSnapshots(),
+        metadata.metadataSpace({ fresh: false }),
+        service.getScrub(),
+        service.getDefragment({ id: '' }),
+      ]);
     for (const [name, gauge] of entries(this.#metadata)) gauge.set(space[name]);
     const figures = { ...pool, provisionLimitBytes, reserveBytes, counted: pool.counted ? 1 : 0 };
     for (const [name, gauge] of entries(this.#pool)) gauge.set(figures[name]);
@@ -132,6 +137,8 @@ class Figures {
       sealing: scrub.running === 'SCRUB_MODE_SEAL' ? 1 : 0,
     };
     for (const [name, gauge] of entries(this.#scrub)) gauge.set(scrubFigures[name]);
+    const defragmentFigures = { ...defragment, running: defragment.state === 'DEFRAGMENT_STATE_RUNNING' ? 1 : 0 };
+    for (const [name, gauge] of entries(this.#defragment)) gauge.set(defragmentFigures[name]);
     setTotal(this.#checkpoints, {}, busy.checkpoints);
     setTotal(this.#syncs, {}, busy.syncs);
     this.#showObjects(volumes, snapshots);
@@ -251,6 +258,14 @@ const SCRUB_FIGURES = {
   damagedChunks: ['damaged_chunks', 'Chunks that do not equal their checksum, or cannot be read.'],
 } as const;
 type ScrubFigure = keyof typeof SCRUB_FIGURES;
+
+const DEFRAGMENT_FIGURES = {
+  running: ['running', '1 while a volume is being defragmented.'],
+  movedBytes: ['moved_bytes', 'What was moved in the volume that is being defragmented, or was last.'],
+  foundPieces: ['found_pieces', 'In how many pieces that lay on the disk, as far as it was passed over.'],
+  leftPieces: ['left_pieces', 'In how many it lies now.'],
+} as const;
+type DefragmentFigure = keyof typeof DEFRAGMENT_FIGURES;
 
 /** The data thread keeps the classes itself, so that recording costs nothing; here they only get Prometheus' shape. */
 class LatencyHistogram {

@@ -7,6 +7,7 @@
  */
 import { randomFillSync } from 'node:crypto';
 import {
+  type ControlRequest,
   ERASE_ATTRIBUTE,
   type ObjectAnswer,
   type ObjectId,
@@ -25,8 +26,9 @@ import { snapshotMessage, volumeMessage } from './object-messages.ts';
 import type { Fence } from './pool/fence.ts';
 import type { Scrubber } from './scrub/scrubber.ts';
 import { objectIdIn, parseWireId, wireId } from './wire/ids.ts';
-import type { AttachMessage, Attributes, CheckMessage, PoolMessage, StoreCalls, UsageMessage } from './wire/messages.ts';
+import type { AttachMessage, Attributes, CheckMessage, DefragmentMessage, PoolMessage, StoreCalls, UsageMessage } from './wire/messages.ts';
 import type { NodeSessions } from './wire/node-sessions.ts';
+import { defragmentMessage } from './wire/defragment-messages.ts';
 import { damageMessage, scrubMessage, scrubModeOf } from './wire/scrub-messages.ts';
 
 export interface StoreServiceOptions {
@@ -53,6 +55,7 @@ const RESERVE_PART = 64;
 const LONGEST_NAME_BYTES = 256;
 const MOST_ATTRIBUTES_BYTES = 2048;
 
+type DefragmentRequest = Extract<ControlRequest, { kind: 'defragment-start' | 'defragment-stop' | 'defragment-status' }>;
 type Request<Name extends keyof StoreCalls> = StoreCalls[Name]['request'];
 type Response<Name extends keyof StoreCalls> = StoreCalls[Name]['response'];
 
@@ -264,6 +267,25 @@ export class StoreService {
 
   async listDamage(): Promise<Response<'listDamage'>> {
     return damageMessage(this.#options.poolId, await this.#options.scrubber.damage());
+  }
+
+  async startDefragment(request: Request<'startDefragment'>): Promise<Response<'startDefragment'>> {
+    const id = this.#id(request.id);
+    // What snapshots share takes new slots, and new pages of the map.
+    await this.#refuseWhenFull();
+    return this.#defragment({ kind: 'defragment-start', id });
+  }
+
+  async stopDefragment(request: Request<'stopDefragment'>): Promise<Response<'stopDefragment'>> {
+    return this.#defragment({ kind: 'defragment-stop', id: this.#id(request.id) });
+  }
+
+  async getDefragment(request: Request<'getDefragment'>): Promise<Response<'getDefragment'>> {
+    return this.#defragment({ kind: 'defragment-status', id: request.id === '' ? null : this.#id(request.id) });
+  }
+
+  async #defragment(request: DefragmentRequest): Promise<DefragmentMessage> {
+    return defragmentMessage(this.#options.poolId, await this.#engine.call(request));
   }
 
   /** Runs `create` if the pool's budget has room for `addedBytes` more, and nobody else adds meanwhile. */

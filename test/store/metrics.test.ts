@@ -6,10 +6,11 @@ import { Statistics } from '../../src/block/statistics.ts';
 import { CallTimes } from '../../src/store/data-thread/call-times.ts';
 import type { EngineControl } from '../../src/store/data-thread/control.ts';
 import { tellStoreMetrics } from '../../src/store/metrics.ts';
+import { defragmentMessage } from '../../src/store/wire/defragment-messages.ts';
 import { scrubMessage } from '../../src/store/wire/scrub-messages.ts';
 import { silentLogger } from '../../src/util/log.ts';
 import { createMetrics, type Metrics } from '../../src/util/metrics.ts';
-import { NEVER_SCRUBBED } from '../support/fake-engine.ts';
+import { NEVER_DEFRAGMENTED, NEVER_SCRUBBED } from '../support/fake-engine.ts';
 import { metricNamesIn, Scrape } from '../support/prometheus-text.ts';
 
 const poolId = 'p'.repeat(26);
@@ -82,6 +83,8 @@ function setUp(options: { metrics?: Metrics } = {}) {
       listVolumes: async () => ({ volumes: [{ ...volume, attached: true }] }),
       listSnapshots: async () => ({ snapshots: [] }),
       listUsage: async () => ({ usages: [] }),
+      getDefragment: async () =>
+        defragmentMessage('p'.repeat(26), { ...NEVER_DEFRAGMENTED, state: 'running', movedBytes: 9, foundPieces: 8, leftPieces: 3 }),
       getScrub: async () =>
         scrubMessage({ ...NEVER_SCRUBBED, running: 'verify', completedAtMs: 7_000, protectedBytes: 5, damagedChunks: 2 }),
     },
@@ -106,6 +109,9 @@ test('a scrape tells space, what the engine is busy with and the requests of eac
   expect(values.get('chunkstore_scrub_completed_timestamp_seconds')).toBe(7);
   expect(values.get('chunkstore_scrub_protected_bytes')).toBe(5);
   expect(values.get('chunkstore_scrub_damaged_chunks')).toBe(2);
+  expect(['running', 'moved_bytes', 'found_pieces', 'left_pieces'].map((name) => values.get(`chunkstore_defragment_${name}`))).toEqual([
+    1, 9, 8, 3,
+  ]);
   expect(['running', 'sealing'].map((name) => values.get(`chunkstore_scrub_${name}`))).toEqual([1, 0]);
   const volume = `volume="${poolId}.${objectId}"`;
   expect(values.get(`chunkstore_volume_attached{${volume},name="data",kind="volume"}`)).toBe(1);
@@ -155,7 +161,9 @@ test('a store that stands by tells nothing of its pool, and may do so again', as
   telling.stop();
   const values = await scrape(metrics);
   expect(
-    [...values.keys()].filter((name) => /^chunkstore_(pool|metadata|scrub|volume|request|checkpoint|recovered|engine)/.test(name)),
+    [...values.keys()].filter((name) =>
+      /^chunkstore_(pool|metadata|scrub|defragment|volume|request|checkpoint|recovered|engine)/.test(name),
+    ),
   ).toEqual([]);
   expect(() => setUp({ metrics })).not.toThrow();
 });

@@ -19,7 +19,7 @@ import { StoreError } from '../../src/util/errors.ts';
 import { silentLogger } from '../../src/util/log.ts';
 import { eventually } from '../support/eventually.ts';
 import { FakeDataDevices, FakeKeeper, FakeMounts } from '../support/fake-data-devices.ts';
-import { FakeEngine, NEVER_SCRUBBED } from '../support/fake-engine.ts';
+import { FakeEngine, NEVER_DEFRAGMENTED, NEVER_SCRUBBED } from '../support/fake-engine.ts';
 
 const MIB = 1 << 20;
 const log = silentLogger();
@@ -560,6 +560,32 @@ describe('directory', () => {
     expect(await directory.all()).toHaveLength(2);
     directory.close();
     other.stop();
+  });
+});
+
+describe('defragmenting', () => {
+  test('begins, tells of itself with the ids of the wire, and is stopped', async () => {
+    const { client, engine } = store;
+    expect(await client.getDefragment('')).toEqual({ ...NEVER_DEFRAGMENTED, id: '' });
+    const { volume } = await client.createVolume({ name: 'data', sizeBytes: 8 * MIB, source: null, attributes: {} });
+    const { volume: other } = await client.createVolume({ name: 'other', sizeBytes: 8 * MIB, source: null, attributes: {} });
+    expect(await client.startDefragment(volume.id)).toMatchObject({ id: volume.id, state: 'running', sizeBytes: 8 * MIB });
+    expect(await client.getDefragment('')).toMatchObject({ id: volume.id, state: 'running' });
+    expect(await client.stopDefragment(other.id)).toMatchObject({ id: other.id, state: 'never' });
+    expect(await client.stopDefragment(volume.id)).toMatchObject({ id: volume.id, state: 'stopped' });
+    for (const state of ['done', 'out-of-space', 'deleted', 'failed'] as const) {
+      engine.defragment = { ...engine.defragment, state, movedBytes: 2 ** 41, foundPieces: 7, leftPieces: 1 };
+      expect(await client.getDefragment(volume.id)).toEqual({ ...engine.defragment, id: volume.id });
+    }
+  });
+
+  test('is refused for what is not there, and in a full pool', async () => {
+    const { client, engine } = store;
+    await expect(client.startDefragment('data')).rejects.toMatchObject({ code: 'not-found' });
+    const { volume } = await client.createVolume({ name: 'data', sizeBytes: 8 * MIB, source: null, attributes: {} });
+    engine.freeBytes = 0;
+    await expect(client.startDefragment(volume.id)).rejects.toMatchObject({ code: 'no-space' });
+    expect(engine.calls.some(({ kind }) => kind === 'defragment-start')).toBe(false);
   });
 });
 

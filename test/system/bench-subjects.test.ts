@@ -67,6 +67,19 @@ for (const kind of subjectKinds) {
       limitMs,
     );
 
+    testIf(kind, 'defragment')(
+      'puts a volume in order, and keeps what it holds',
+      async () => {
+        const volume = await subject.createVolume({ name: 'scattered', sizeBytes });
+        await fill(volume.devicePath, { sizeBytes, order: 'random' });
+        await write(volume, 'scattered');
+        await volume.defragment!();
+        expect(await read(volume)).toBe('scattered');
+        await volume.remove();
+      },
+      limitMs,
+    );
+
     testIf(kind, 'clone')(
       'has clones that are their own',
       async () => {

@@ -24,6 +24,7 @@ import {
   type UsageMessage,
   type VolumeMessage,
 } from './messages.ts';
+import { defragmentOf, type ClientDefragment } from './defragment-messages.ts';
 import { damageOf, scrubStatusOf, type ClientDamage, type ScrubStatus } from './scrub-messages.ts';
 
 export interface ClientSource {
@@ -204,6 +205,19 @@ export class StoreClient {
 
   async listDamage(): Promise<ClientDamage> {
     return damageOf(await this.#call('listDamage', {}, this.#longTimeoutMs));
+  }
+
+  /** Begins to defragment a volume, or does nothing when that is under way. */
+  async startDefragment(id: string): Promise<ClientDefragment> {
+    return defragmentOf(await this.#call('startDefragment', { id }));
+  }
+
+  async stopDefragment(id: string): Promise<ClientDefragment> {
+    return defragmentOf(await this.#call('stopDefragment', { id }));
+  }
+
+  async getDefragment(id: string): Promise<ClientDefragment> {
+    return defragmentOf(await this.#call('getDefragment', { id }));
   }
 
   /** Asks the store to leave its pool to another one on its node; answers when the pool's locks are free. A store that does

@@ -102,6 +102,27 @@ export interface DamageMessage {
   readonly more: boolean;
 }
 
+export type DefragmentStateMessage =
+  | 'DEFRAGMENT_STATE_UNSPECIFIED'
+  | 'DEFRAGMENT_STATE_RUNNING'
+  | 'DEFRAGMENT_STATE_DONE'
+  | 'DEFRAGMENT_STATE_STOPPED'
+  | 'DEFRAGMENT_STATE_OUT_OF_SPACE'
+  | 'DEFRAGMENT_STATE_DELETED'
+  | 'DEFRAGMENT_STATE_FAILED';
+
+export interface DefragmentMessage {
+  readonly id: string;
+  readonly state: DefragmentStateMessage;
+  readonly startedAtMs: number;
+  readonly endedAtMs: number;
+  readonly positionBytes: number;
+  readonly sizeBytes: number;
+  readonly movedBytes: number;
+  readonly foundPieces: number;
+  readonly leftPieces: number;
+}
+
 export interface AttachMessage {
   readonly keeperKey: string;
   readonly sizeBytes: number;
@@ -169,6 +190,9 @@ export interface StoreCalls {
   stopScrub: { request: Record<string, never>; response: ScrubMessage };
   getScrub: { request: Record<string, never>; response: ScrubMessage };
   listDamage: { request: Record<string, never>; response: DamageMessage };
+  startDefragment: { request: { id: string }; response: DefragmentMessage };
+  stopDefragment: { request: { id: string }; response: DefragmentMessage };
+  getDefragment: { request: { id: string }; response: DefragmentMessage };
   handOver: { request: HandOverRequestMessage; response: { keeperKeys: readonly string[] } };
 }
 export type StoreCallName = keyof StoreCalls;

@@ -49,7 +49,17 @@ const CONTROLLER_CALLS: readonly ServiceCallName[] = [
   'check',
 ];
 /** What else the processes on the store's own node may call. */
-const NODE_CALLS: readonly ServiceCallName[] = ['attach', 'detach', 'startScrub', 'stopScrub', 'getScrub', 'listDamage'];
+const NODE_CALLS: readonly ServiceCallName[] = [
+  'attach',
+  'detach',
+  'startScrub',
+  'stopScrub',
+  'getScrub',
+  'listDamage',
+  'startDefragment',
+  'stopDefragment',
+  'getDefragment',
+];
 
 /** A server of all calls, for the unix socket; bound nowhere yet. */
 export function createStoreServer(options: {

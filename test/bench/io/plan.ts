@@ -54,6 +54,7 @@ const fourVolumes = [...random32, 'four-randwrite-4k-qd32', 'four-randread-4k-qd
 const aroundSnapshot = ['before a snapshot', 'just after a snapshot'] as const;
 const justAfter = ['just after a snapshot'] as const;
 const manySnapshots = ['after 1 snapshot', 'after 1000 snapshots'] as const;
+const healed = ['after 1000 snapshots, defragmented'] as const;
 const clones = ['clone', 'clone of a clone'] as const;
 const tidied = ['every second snapshot deleted', 'after a revert'] as const;
 const deletion = ['beside an overwritten snapshot', 'while an overwritten snapshot is deleted'] as const;
@@ -107,6 +108,8 @@ export const plan: readonly Stage[] = [
         subjects: ours,
         workloads: [...random32, 'randwrite-4k-qd1', 'randread-4k-qd1', 'randwrite-4k-fdatasync-qd1', 'read-1m-qd8'],
       },
+      { extents: ['normal'], states: healed, subjects: ours, workloads: ['read-1m-qd8'] },
+      { extents: ['full'], states: healed, subjects: all, workloads: ['read-1m-qd8'] },
       { extents: ['full'], states: manySnapshots, subjects: peers, workloads: [...random32, 'randwrite-4k-fdatasync-qd1', 'read-1m-qd8'] },
     ],
   },

@@ -52,6 +52,7 @@ export const states = {
   'after 10 snapshots': after(10),
   'after 100 snapshots': after(100),
   'after 1000 snapshots': after(1000),
+  'after 1000 snapshots, defragmented': defragmented(after(1000)),
   clone: { needs: ['clone'], spaceBytes: times(2), prepare: prepareClone },
   'clone of a clone': { needs: ['clone'], spaceBytes: times(3), prepare: prepareSecondClone },
   'every second snapshot deleted': { ...after(fewSnapshots), prepare: prepareThinned },
@@ -75,6 +76,19 @@ function after(count: number): State {
       const volume = await fullVolume(context);
       const snapshotMs = await age(volume, { ...context, count, limitMs: context.agingLimitMs });
       return { volumes: [volume], snapshotMs };
+    },
+  };
+}
+
+/** What it shares with its snapshots it has for itself then. */
+function defragmented(state: State): State {
+  return {
+    needs: [...state.needs, 'defragment'],
+    spaceBytes: (sizeBytes) => sizeBytes + state.spaceBytes(sizeBytes),
+    prepare: async (context) => {
+      const prepared = await state.prepare(context);
+      for (const volume of prepared.volumes) await volume.defragment?.();
+      return prepared;
     },
   };
 }

@@ -1,5 +1,7 @@
 /** Ours: a whole driver in a folder of its own, its volumes published as block devices through CSI. The space of its pool
  * is written once before, as it is in a pool that is in use, and as the files of the peers are. */
+import { setTimeout as delay } from 'node:timers/promises';
+import { awaitDefragment } from '../../../../src/operator/defragment.ts';
 import { blockCapability, publishNewVolume, publishVolume, unpublishVolume, type PublishedVolume } from '../../../support/csi-volume.ts';
 import { LocalDriver } from '../../../support/local-driver.ts';
 import { canUseFuse, canUseLoop, hasCommand } from '../../../support/machine.ts';
@@ -14,7 +16,7 @@ const unusedBytes = 256 * MIB;
 
 export const chunkstore: SubjectKind = {
   name: 'chunkstore',
-  abilities: new Set(['snapshot', 'clone', 'revert']),
+  abilities: new Set(['snapshot', 'clone', 'revert', 'defragment']),
   stateless: false,
   lack: () => [canUseFuse(), canUseLoop(), hasCommand()].find(({ lack }) => lack !== undefined)?.lack,
   async make(options) {
@@ -112,6 +114,19 @@ class ChunkstoreVolume implements Volume {
     const { volume } = await this.#driver.store.createVolume({ name, sizeBytes: 0, source, attributes: {} });
     const published = await publishVolume(this.#driver, { volumeId: volume.id, name, capability: blockCapability });
     return new ChunkstoreVolume({ driver: this.#driver, name, published, siblings: this.#siblings });
+  }
+
+  async defragment(): Promise<void> {
+    const { volumeId } = this.#published;
+    const { store } = this.#driver;
+    const { state } = await awaitDefragment({
+      begun: await store.startDefragment(volumeId),
+      look: () => store.getDefragment(volumeId),
+      resume: () => store.startDefragment(volumeId),
+      wait: (timeMs) => delay(timeMs),
+      tell: () => {},
+    });
+    if (state !== 'done') throw new Error(`defragmenting ${this.#name} ended early: ${state}`);
   }
 
   async remove(): Promise<void> {

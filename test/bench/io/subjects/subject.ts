@@ -3,7 +3,7 @@
 
 export type SubjectName = 'chunkstore' | 'loop' | 'qcow2' | 'xfs-reflink' | 'btrfs';
 
-export type Ability = 'snapshot' | 'clone' | 'revert';
+export type Ability = 'snapshot' | 'clone' | 'revert' | 'defragment';
 
 /** How a subject is made. */
 export interface SubjectKind {
@@ -47,6 +47,8 @@ export interface Volume {
   /** With the device out of use meanwhile. */
   revert(snapshotName: string): Promise<void>;
   clone(options: { readonly snapshotName: string; readonly name: string }): Promise<Volume>;
+  /** Puts it in order on the disk, in use; its snapshots stay. Only where that is among the abilities. */
+  defragment?(): Promise<void>;
   /** With its snapshots. */
   remove(): Promise<void>;
 }
