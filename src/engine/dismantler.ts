@@ -2,73 +2,69 @@
  * Takes dropped pages apart in the background: a deleted volume's space comes back piece by piece, however large it is.
  * The record of the delete is durable long before; after a crash the count finds the same slots free.
  *
- * A page costs two threads some ten microseconds each. While many requests come only so many pages are taken apart between
- * two ticks, so that they keep nine tenths of what they had; unless somebody waits for the space or for the end of this.
+ * Everything that takes time is done in slices, also with pages that were brought into memory for it: so it is the
+ * background's share of the time that sets the pace beside a load.
  */
+import type { DroppedPage } from './page-table.ts';
 import type { EngineState } from './state.ts';
 
 const PAGES_A_SLICE = 4;
-const LOADS_AT_A_TIME = 8;
-/** Requests since the last tick: with more than about a thousand a second they are many. */
-const MANY_REQUESTS = 100;
-/** 30 GiB of full chunks a second, at ten ticks. */
-const PAGES_A_BUSY_TICK = 192;
+/** Pages that are brought into memory, or wait there for their slice. */
+const PAGES_AT_HAND = 8;
 
 export interface DismantlerOptions {
   /** Called when slots may have been freed. */
   readonly freed: () => void;
-  /** Somebody waits: as fast as it goes. */
-  readonly urgent: () => boolean;
 }
 
 export class Dismantler {
-  readonly #state: Pick<EngineState, 'pages' | 'tree' | 'flights'>;
+  readonly #state: Pick<EngineState, 'pages' | 'tree'>;
   readonly #options: DismantlerOptions;
   #loading = 0;
-  #stamp = 0;
-  /** Pages that may still be taken apart before the next tick. */
-  #allowed = Infinity;
+  readonly #ready: DroppedPage[] = [];
 
-  constructor(state: Pick<EngineState, 'pages' | 'tree' | 'flights'>, options: DismantlerOptions) {
+  constructor(state: Pick<EngineState, 'pages' | 'tree'>, options: DismantlerOptions) {
     this.#state = state;
     this.#options = options;
   }
 
-  /** Looks how many requests came since the last tick. */
-  tick(): void {
-    const { now } = this.#state.flights;
-    this.#allowed = now - this.#stamp < MANY_REQUESTS || this.#options.urgent() ? Infinity : PAGES_A_BUSY_TICK;
-    this.#stamp = now;
-  }
-
   get idle(): boolean {
-    return this.#loading === 0 && this.#state.pages.dropped.length === 0;
+    return this.#loading + this.#ready.length + this.#state.pages.dropped.length === 0;
   }
 
   /** One slice; true when there is more to do at once. */
   step(): boolean {
     const { pages, tree } = this.#state;
+    while (this.#mayTake) this.#bring(pages.nextDropped());
     let worked = false;
-    for (let count = 0; count < PAGES_A_SLICE && this.#mayGoOn; count++) {
-      this.#allowed--;
-      const { number, sequence } = pages.nextDropped();
-      const page = pages.get(number);
-      if (page !== undefined) tree.dismantle(page, sequence);
-      else {
-        this.#loading++;
-        pages.load(number, () => {
-          this.#loading--;
-          tree.dismantle(pages.get(number)!, sequence);
-          this.#options.freed();
-        });
+    for (let count = 0; count < PAGES_A_SLICE && this.#ready.length > 0; count++) {
+      const dropped = this.#ready.shift()!;
+      const page = pages.get(dropped.number);
+      if (page === undefined) {
+        this.#bring(dropped); // it has left memory again meanwhile
+        continue;
       }
+      tree.dismantle(page, dropped.sequence);
       worked = true;
     }
     if (worked) this.#options.freed();
-    return this.#mayGoOn;
+    return this.#ready.length > 0 || this.#mayTake;
   }
 
-  get #mayGoOn(): boolean {
-    return this.#state.pages.dropped.length > 0 && this.#loading < LOADS_AT_A_TIME && this.#allowed > 0;
+  #bring(dropped: DroppedPage): void {
+    const { pages } = this.#state;
+    if (pages.get(dropped.number) !== undefined) {
+      this.#ready.push(dropped);
+      return;
+    }
+    this.#loading++;
+    pages.load(dropped.number, () => {
+      this.#loading--;
+      this.#ready.push(dropped);
+    });
+  }
+
+  get #mayTake(): boolean {
+    return this.#state.pages.dropped.length > 0 && this.#loading + this.#ready.length < PAGES_AT_HAND;
   }
 }

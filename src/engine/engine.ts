@@ -176,12 +176,11 @@ export class Engine {
   /** Time-driven work; call at least every 100 ms. */
   tick(): void {
     if (this.#parts === null) return;
-    const { state, requests, checkpointer, dismantler, merger, prewriter, scrubber } = this.#parts;
+    const { state, requests, checkpointer, merger, prewriter, scrubber } = this.#parts;
     const elapsedMs = this.#ports.clock.elapsedMs();
     requests.expire(elapsedMs);
     state.slots.advance();
     state.pages.evict();
-    dismantler.tick();
     merger.tick();
     prewriter?.tick();
     requests.slotsFreed({ all: true });
@@ -201,7 +200,8 @@ export class Engine {
   get isBackgroundUrgent(): boolean {
     if (this.#parts === null || this.#counter !== null) return true;
     const { state, requests, checkpointer } = this.#parts;
-    return checkpointer.isAwaited || requests.parkedWrites > 0 || isHalfFull(state) || isShortOfSlots(state);
+    const isCallWaiting = checkpointer.isAwaited || this.#walksWaiting.length > 0;
+    return isCallWaiting || requests.parkedWrites > 0 || isHalfFull(state) || isShortOfSlots(state);
   }
 
   /** One slice of background work, well below a millisecond; true when there is more to do at once. */
@@ -378,10 +378,7 @@ export class Engine {
       checkpointWanted: () => checkpointer.running || checkpointer.want(),
     });
     const buffers = new ChunkBuffers(memory.merge);
-    const dismantler = new Dismantler(state, {
-      freed: () => requests.slotsFreed(),
-      urgent: () => isShortOfSlots(state) || requests.parkedWrites > 0 || this.#walksWaiting.length > 0,
-    });
+    const dismantler = new Dismantler(state, { freed: () => requests.slotsFreed() });
     const moves = new ChunkMoves({ state, parts, requests, firstFlight: this.#options.maximumRequests, buffers });
     const merger: Merger = new Merger({ state, moves, quiet: () => dismantler.idle && this.#walk === null });
     const defragmenter = new Defragmenter({

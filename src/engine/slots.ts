@@ -175,6 +175,11 @@ export class Slots {
     else this.#remember(slot, sequence);
   }
 
+  /** The same for the first `count` of these slots. */
+  dropReferences(slots: Uint32Array, count: number, sequence: number): void {
+    for (let index = 0; index < count; index++) this.dropReference(slots[index]!, sequence);
+  }
+
   /** One leaf page alone refers to the slot, in memory and in every state that a power cut could leave. (Whether that
    * page belongs to one volume alone is for the tree to say.) */
   owned(slot: number): boolean {

@@ -126,15 +126,8 @@ export class Tree {
 
   /** Takes a dropped page apart: gives up its references. The page is in memory and nobody refers to it. */
   dismantle(page: Page, sequence: number): void {
-    if (isLeaf(page)) {
-      const entry = this.#before;
-      for (let index = 0; index < FANOUT; index++) {
-        page.read(index, entry);
-        for (let layer = 0; layer < entry.count; layer++) this.#slots.dropReference(entry.slots[layer]!, sequence);
-      }
-    } else {
-      for (const child of page.children) if (child !== 0) this.#pages.dropReference(child, sequence);
-    }
+    if (isLeaf(page)) this.#slots.dropReferences(this.#named, page.slotsInto(this.#named), sequence);
+    else for (const child of page.children) if (child !== 0) this.#pages.dropReference(child, sequence);
     this.#pages.remove(page);
   }
 
