@@ -119,16 +119,34 @@ export class MeasuredStore {
     return (await this.metrics()).value('chunkstore_engine_call_duration_seconds_sum', { call });
   }
 
-  /** Resolves with the time until no more than this is used, to a twentieth. */
-  async untilUsed(mostBytes: number, options: { readonly limitMs: number; readonly signal: AbortSignal }): Promise<number> {
+  /** Resolves with the time until no more than this is used, to a twentieth, or to `everyMs`. */
+  async untilUsed(
+    mostBytes: number,
+    options: { readonly limitMs: number; readonly signal: AbortSignal; readonly everyMs?: number },
+  ): Promise<number> {
+    const { usedBytes, tookMs } = await this.#askUntil((used) => used <= mostBytes, options);
+    if (usedBytes > mostBytes) throw new Error(`after ${options.limitMs} ms ${usedBytes} bytes are used, ${mostBytes} were expected`);
+    return tookMs;
+  }
+
+  /** Asks for the time given what is used, as `untilUsed` does. */
+  async askFor(timeMs: number, options: { readonly signal: AbortSignal; readonly everyMs: number }): Promise<void> {
+    await this.#askUntil(() => false, { ...options, limitMs: timeMs });
+  }
+
+  async #askUntil(
+    enough: (usedBytes: number) => boolean,
+    { limitMs, signal, everyMs }: { readonly limitMs: number; readonly signal: AbortSignal; readonly everyMs?: number },
+  ): Promise<{ readonly usedBytes: number; readonly tookMs: number }> {
     const beganMs = performance.now();
     for (;;) {
-      options.signal.throwIfAborted();
+      signal.throwIfAborted();
       const { usedBytes, counted } = await this.bed.client.getPool();
       const tookMs = performance.now() - beganMs;
-      if (counted && usedBytes <= mostBytes) return tookMs;
-      if (tookMs > options.limitMs) throw new Error(`after ${options.limitMs} ms ${usedBytes} bytes are used, ${mostBytes} were expected`);
-      await new Promise((resolve) => setTimeout(resolve, Math.min(pollMs.most, Math.max(pollMs.least, tookMs * pollPart))));
+      if (counted && enough(usedBytes)) return { usedBytes, tookMs };
+      if (tookMs > limitMs) return { usedBytes: counted ? usedBytes : Infinity, tookMs };
+      const pauseMs = everyMs ?? Math.min(pollMs.most, Math.max(pollMs.least, tookMs * pollPart));
+      await new Promise((resolve) => setTimeout(resolve, pauseMs));
     }
   }
 
