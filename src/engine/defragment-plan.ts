@@ -123,6 +123,21 @@ export function cutStretch({ segments }: Stretch, slots: number): { readonly mov
   return { moved: [], rest: null };
 }
 
+/** With fewer slots in a row `cutStretch` gains nothing; Infinity when nothing is to be gained at all. */
+export function slotsToGain({ segments }: Stretch): number {
+  let least = Infinity;
+  for (let from = 0; from < segments.length; from++) {
+    let pieces = 0;
+    let slots = 0;
+    for (let to = from; to < segments.length && pieces <= 1; to++) {
+      pieces += segments[to]!.pieces;
+      slots += segments[to]!.chunks.length;
+    }
+    if (pieces > 1) least = Math.min(least, slots);
+  }
+  return least;
+}
+
 /** How often a reader of the chunk has to go to another place. */
 function piecesOf(entry: Entry): number {
   if (entry.count === 1) return 1;

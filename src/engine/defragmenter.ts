@@ -26,6 +26,7 @@ import {
   planStretches,
   type Segment,
   segmentsOf,
+  slotsToGain,
   type Stretch,
 } from './defragment-plan.ts';
 import { Entry } from './entry.ts';
@@ -179,7 +180,7 @@ export class Defragmenter {
     if (pass.object.deleted) return this.#end(pass, 'deleted');
     if (!state.slots.counted || !state.slots.settled) return false;
     if (pass.object.incarnation !== pass.incarnation) this.#beginAnew(pass);
-    if (this.#isInTheWay) return this.#makeRoom(pass);
+    if (this.#isInTheWay) return this.#makeRoom(pass, 1);
     if (pass.isLoading || isUrgent()) return false;
     if (pass.next < pass.targets.length) return this.#moveNext(pass);
     if (pass.leaf !== null && pass.leaf.stretches.length > 0) return this.#findRoom(pass, pass.leaf);
@@ -277,7 +278,12 @@ export class Defragmenter {
     const { slots } = this.#options.state;
     const [stretch] = leaf.stretches;
     assert(stretch !== undefined, 'room is looked for when there is something to move');
-    if (this.#room === 0) return this.#makeRoom(pass);
+    const least = slotsToGain(stretch);
+    if (least === Infinity) {
+      leaf.stretches.shift();
+      return true;
+    }
+    if (this.#room < least) return this.#makeRoom(pass, least);
     const most = Math.min(chunksIn(stretch.segments), this.#room);
     const enough = Math.min(most, ENOUGH_SLOTS);
     if (leaf.search === null) {
@@ -316,8 +322,8 @@ export class Defragmenter {
     return true;
   }
 
-  /** There are too few free slots: those in limbo are waited for, if they are enough, else this is the end. */
-  #makeRoom(pass: Pass): boolean {
+  /** There are fewer than `wanted` slots to claim: those in limbo are waited for, if they are enough, else this is the end. */
+  #makeRoom(pass: Pass, wanted: number): boolean {
     const { state, checkpointer } = this.#options;
     const { slots, durability, seals, erasures, ports } = state;
     this.#giveBack(pass);
@@ -325,7 +331,7 @@ export class Defragmenter {
     if (pass.running > 0) return false;
     const nowMs = ports.clock.elapsedMs();
     pass.roomAwaitedSinceMs ??= nowMs;
-    const isInSight = slots.available + slots.inLimbo > Math.ceil(leastFreeSlots(state));
+    const isInSight = slots.available + slots.inLimbo >= Math.ceil(leastFreeSlots(state)) + wanted;
     if (!isInSight || nowMs - pass.roomAwaitedSinceMs >= ROOM_WAIT_MS) return this.#end(pass, 'out-of-space');
     if (slots.wantsDurability) {
       if (!durability.running) durability.request(() => undefined);

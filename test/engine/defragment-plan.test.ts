@@ -6,6 +6,7 @@ import {
   piecesIn,
   planStretches,
   segmentsOf,
+  slotsToGain,
   type LeafEnd,
   type Segment,
 } from '../../src/engine/defragment-plan.ts';
@@ -113,6 +114,8 @@ describe('a stretch that is longer than a run of free slots', () => {
   test('leaves what does not fit, and what would gain nothing', () => {
     expect(cut(3)).toEqual({ moved: [3, 4, 5], rest: [6] });
     expect(cut(2)).toEqual({ moved: [], rest: [] });
+    expect(slotsToGain(stretch)).toBe(3);
+    expect(slotsToGain({ segments: stretch.segments.slice(0, 1), afterSlot: 0 })).toBe(Infinity);
     expect(cut(0)).toEqual({ moved: [], rest: [] });
   });
 });

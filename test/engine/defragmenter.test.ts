@@ -338,6 +338,36 @@ describe('space', () => {
     expect(pool.pool()).toMatchObject({ usedBytes: 8 * CHUNK_BYTES, freeBytes: 7 * CHUNK_BYTES });
   });
 
+  /** The mark is 4 slots. So many are free, `a` lies in eight pieces, and `b` has the rest. */
+  function nearlyFull(freeSlots: number): ScriptedPool {
+    const pool = scattered({ usableSlots: 63 });
+    pool.create('b', 63 * GRANULES);
+    pool.settle();
+    for (let chunk = 0; chunk < 63 - 8 - freeSlots; chunk += 1) {
+      pool.write('b', chunk * GRANULES, 9, GRANULES);
+      pool.settle();
+    }
+    pool.flush('b');
+    rest(pool);
+    expect(pool.pool().freeBytes).toBe(freeSlots * CHUNK_BYTES);
+    return pool;
+  }
+
+  test.each([4, 5])('that others let go of is waited for while only %d slots are free', (freeSlots) => {
+    const pool = nearlyFull(freeSlots);
+    // Free as soon as this is durable, which nobody has asked for yet.
+    pool.zero('b', 0, 8 * GRANULES);
+    pool.settle();
+    expect(start(pool)).toMatchObject({ state: 'done', leftPieces: 1 });
+    expect(values(pool)).toEqual(WRITTEN);
+  });
+
+  test('that is too little for any gain is told of', () => {
+    const pool = nearlyFull(5);
+    expect(start(pool)).toMatchObject({ state: 'out-of-space', movedBytes: 0 });
+    expect(pool.pool().freeBytes).toBe(5 * CHUNK_BYTES);
+  });
+
   test('that writes wait for is given back', () => {
     const pool = scattered({ usableSlots: 20 });
     pool.create('b', 20 * GRANULES);
