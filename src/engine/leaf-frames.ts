@@ -33,9 +33,12 @@ export function newFrame(room: number): LeafFrame {
 export class LeafFrames {
   /** By room. */
   readonly #free = new Map<number, LeafFrame[]>([[LEAST_ROOM, []]]);
+  /** The rooms of all frames that were taken and not given back, together. */
+  roomTaken = 0;
 
   /** No entry of it has a layer; what stands behind that is somebody's of before. */
   take(room: number): LeafFrame {
+    this.roomTaken += room;
     const free = this.#freeOf(room);
     if (free.length === 0 && room > LEAST_ROOM) return newFrame(room);
     if (free.length === 0) addSlab(free);
@@ -46,6 +49,7 @@ export class LeafFrames {
 
   give(frame: LeafFrame): void {
     assert(frame !== NO_FRAME, 'a frame is given back once');
+    this.roomTaken -= frame.room;
     const free = this.#freeOf(frame.room);
     if (frame.room === LEAST_ROOM || free.length < LARGE_FRAMES_KEPT) free.push(frame);
   }

@@ -10,13 +10,13 @@
  */
 import { assert } from '../util/assert.ts';
 import { StoreError } from '../util/errors.ts';
-import { LeafFrames } from './leaf-frames.ts';
+import { LEAST_ROOM, LeafFrames } from './leaf-frames.ts';
 import type { MetadataChange, MetadataStore } from './ports.ts';
 import { decodePage, encodePage, InnerPage, isLeaf, LeafPage, type Page } from './page.ts';
 
 export interface PageTableOptions {
   readonly metadata: MetadataStore;
-  /** Leaves kept in memory; inner pages always stay. */
+  /** Leaves kept in memory; one whose entries have many layers counts as several. Inner pages always stay. */
   readonly leafLimit: number;
   readonly durableSequence: () => number;
   /** A stamp for "now" in the order of operations, and the stamp of the oldest one in flight (Infinity when none is). */
@@ -52,7 +52,6 @@ export class PageTable {
   #droppedBefore: readonly number[] = [];
   #firstNewNumber = 1;
   #nextNumber = 1;
-  #leaves = 0;
   readonly #dirty = new Set<Page>();
   #captured: Page[] = [];
   #capturedAt = 0;
@@ -235,7 +234,7 @@ export class PageTable {
     if (page.capturePending) this.#encode(page);
     this.#dirty.delete(page);
     this.#resident.delete(page.number);
-    if (isLeaf(page)) this.#free(page);
+    if (isLeaf(page)) page.release();
     if (page.stored) this.#removed.add(page.number);
   }
 
@@ -328,6 +327,11 @@ export class PageTable {
 
   // ---- helpers -------------------------------------------------------------------------------------------
 
+  /** As many of the smallest kind as those in memory take room. */
+  get #leaves(): number {
+    return this.#frames.roomTaken / LEAST_ROOM;
+  }
+
   /** A page of the checkpoint whose references are not known yet. */
   #isUncounted(number: number): boolean {
     return this.#changes !== null && number < this.#firstNewNumber;
@@ -341,7 +345,6 @@ export class PageTable {
 
   #addNew(page: Page): void {
     this.#resident.set(page.number, page);
-    if (isLeaf(page)) this.#leaves++;
     page.dirty = true;
     this.#dirty.add(page);
   }
@@ -354,12 +357,6 @@ export class PageTable {
     this.#awayReferences.delete(page.number);
     this.#awayShed.delete(page.number);
     this.#resident.set(page.number, page);
-    if (isLeaf(page)) this.#leaves++;
-  }
-
-  #free(leaf: LeafPage): void {
-    this.#leaves--;
-    leaf.release();
   }
 
   #encode(page: Page): void {
@@ -394,6 +391,6 @@ export class PageTable {
   /** What is known of a leaf that can be read back stays. */
   #letGo(leaf: LeafPage): void {
     if (leaf.references !== 1) this.#awayReferences.set(leaf.number, leaf.references);
-    this.#free(leaf);
+    leaf.release();
   }
 }

@@ -158,6 +158,17 @@ describe('the cache of leaves', () => {
     expect(pages.residentCount).toBe(LEAF_LIMIT);
   });
 
+  test('keeps fewer leaves when their entries have many layers', () => {
+    const pages = countedTable();
+    const leaves = Array.from({ length: LEAF_LIMIT }, () => pages.newLeaf());
+    const entry = new Entry();
+    for (let granule = 0; granule < 8; granule++) entry.push(granule + 1, 1 << granule);
+    for (const leaf of leaves) leaf.write(0, entry);
+    checkpoint(pages);
+    for (let turn = 0; turn < 4; turn++) pages.evict();
+    expect(pages.residentCount).toBe(LEAF_LIMIT / 4);
+  });
+
   test('never gives up a page in the middle of a change', () => {
     const pages = countedTable();
     const leaves = Array.from({ length: LEAF_LIMIT }, () => pages.newLeaf());
