@@ -30,7 +30,7 @@ const databaseKinds: readonly DatabaseKind[] = [...sqliteKinds, postgresKind];
 const sizesInUse = { volumeBytes: 2 * GIB, poolBytes: 6 * GIB };
 const quickSizes = { volumeBytes: GIB, poolBytes: 3 * GIB };
 /** What five minutes have room for. */
-const quickKinds = databaseKinds.filter(({ name }) => name !== 'sqlite-rollback-journal');
+const quickKinds = databaseKinds.filter(({ name }) => name === 'sqlite-wal');
 
 export async function measureDatabases(context: PartContext): Promise<Measurement[]> {
   return measureGuarded({ name: 'databases', limitMs: LIMIT_MS, context }, async (guarded, record) => {

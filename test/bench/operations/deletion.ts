@@ -29,7 +29,7 @@ interface Deletion {
 }
 
 export async function measureDeletions(context: PartContext): Promise<Measurement[]> {
-  const sizesGib = context.quick ? [16, 256] : [16, 128, 1024];
+  const sizesGib = context.quick ? [16, 64] : context.full ? [16, 128, 1024] : [16, 128, 256];
   const names = sizesGib.flatMap((gib) =>
     Array.from({ length: context.rounds }, (_, round) => ({ name: `held-${gib}-${round}`, mappedBytes: gib * GIB })),
   );
