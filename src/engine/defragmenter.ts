@@ -94,7 +94,8 @@ interface Pass {
   loadedPage: number;
   /** Where the next search begins. */
   searchFrom: number;
-  roomAwaitedSinceMs: number | null;
+  /** Since when so many slots to claim are waited for, without a break. */
+  roomAwaited: { readonly sinceMs: number; readonly slots: number } | null;
   moved: number;
   foundPieces: number;
   leftPieces: number;
@@ -138,7 +139,7 @@ export class Defragmenter {
       isLoading: false,
       loadedPage: 0,
       searchFrom: 1,
-      roomAwaitedSinceMs: null,
+      roomAwaited: null,
       moved: 0,
       foundPieces: 0,
       leftPieces: 0,
@@ -181,6 +182,7 @@ export class Defragmenter {
     if (!state.slots.counted || !state.slots.settled) return false;
     if (pass.object.incarnation !== pass.incarnation) this.#beginAnew(pass);
     if (this.#isInTheWay) return this.#makeRoom(pass, 1);
+    if (pass.roomAwaited !== null && this.#room >= pass.roomAwaited.slots) pass.roomAwaited = null;
     if (pass.isLoading || isUrgent()) return false;
     if (pass.next < pass.targets.length) return this.#moveNext(pass);
     if (pass.leaf !== null && pass.leaf.stretches.length > 0) return this.#findRoom(pass, pass.leaf);
@@ -209,7 +211,7 @@ export class Defragmenter {
   #beginAnew(pass: Pass): void {
     this.#giveBack(pass);
     const nothing = { chunk: 0, before: NO_LEAF_END, leaf: null, countedChunks: 0, foundPieces: 0, leftPieces: 0 };
-    Object.assign(pass, { ...nothing, incarnation: pass.object.incarnation } satisfies Partial<Pass>);
+    Object.assign(pass, { ...nothing, roomAwaited: null, incarnation: pass.object.incarnation } satisfies Partial<Pass>);
   }
 
   // ---- leaves ----------------------------------------------------------------------------------------------
@@ -238,6 +240,7 @@ export class Defragmenter {
     pass.leftPieces += piecesIn(segments);
     pass.before = endOf(segments, pass.before);
     this.#letGo(pass);
+    pass.roomAwaited = null;
     pass.chunk += FANOUT;
     pass.leaf = null;
     return true;
@@ -284,6 +287,7 @@ export class Defragmenter {
       return true;
     }
     if (this.#room < least) return this.#makeRoom(pass, least);
+    pass.roomAwaited = null;
     const most = Math.min(chunksIn(stretch.segments), this.#room);
     const enough = Math.min(most, ENOUGH_SLOTS);
     if (leaf.search === null) {
@@ -316,7 +320,6 @@ export class Defragmenter {
     }
     const last = pass.targets.at(-1);
     if (last === undefined) return true; // nothing would be gained: it stays where it is
-    pass.roomAwaitedSinceMs = null;
     pass.searchFrom = last.slot + 1;
     if (rest !== null) leaf.stretches.unshift({ ...rest, afterSlot: last.slot });
     return true;
@@ -330,9 +333,9 @@ export class Defragmenter {
     pass.leaf = null; // what lost its slots is planned again
     if (pass.running > 0) return false;
     const nowMs = ports.clock.elapsedMs();
-    pass.roomAwaitedSinceMs ??= nowMs;
+    pass.roomAwaited = { sinceMs: pass.roomAwaited?.sinceMs ?? nowMs, slots: wanted };
     const isInSight = slots.available + slots.inLimbo >= Math.ceil(leastFreeSlots(state)) + wanted;
-    if (!isInSight || nowMs - pass.roomAwaitedSinceMs >= ROOM_WAIT_MS) return this.#end(pass, 'out-of-space');
+    if (!isInSight || nowMs - pass.roomAwaited.sinceMs >= ROOM_WAIT_MS) return this.#end(pass, 'out-of-space');
     if (slots.wantsDurability) {
       if (!durability.running) durability.request(() => undefined);
     } else if (seals.openingCount + erasures.writtenCount > 0 && !checkpointer.running) checkpointer.want();

@@ -368,6 +368,48 @@ describe('space', () => {
     expect(pool.pool().freeBytes).toBe(5 * CHUNK_BYTES);
   });
 
+  test('that is waited for a second time has a minute of its own', () => {
+    const pool = new ScriptedPool({ usableSlots: 40 });
+    // One chunk in each leaf of its map: nothing is to be moved, and a step goes through one leaf at the most.
+    pool.create('a', 8 * 256 * GRANULES);
+    pool.create('b', 32 * GRANULES);
+    pool.create('c', 40 * GRANULES);
+    pool.settle();
+    const write = (name: string, chunk: number): void => {
+      pool.write(name, chunk * GRANULES, 9, GRANULES);
+      pool.settle();
+    };
+    for (let leaf = 0; leaf < 8; leaf += 1) write('a', leaf * 256);
+    for (let chunk = 0; chunk < 32; chunk += 1) write('b', chunk);
+    pool.flush('b');
+    rest(pool);
+    expect(pool.pool().freeBytes).toBe(0);
+    pool.backgroundStops = true;
+    pool.ask({ kind: 'defragment-start', id: pool.id('a') });
+    /** A write waits for slots, the pass comes to see that, then a discard becomes durable that was made before. */
+    const parkAWrite = (chunk: number): void => {
+      pool.hold = ({ kind }) => kind === 'sync';
+      pool.zero('b', (chunk % 2) * 16 * GRANULES, 16 * GRANULES);
+      const waiting = pool.write('c', chunk * GRANULES, 5, GRANULES);
+      pool.settle();
+      pool.world.background();
+      expect(waiting.answered).toBe(false);
+      pool.hold = () => false;
+      pool.settle();
+      expect(waiting.answered).toBe(true);
+    };
+    parkAWrite(0);
+    pool.world.background();
+    for (let count = 0; count < 620; count += 1) pool.world.tick(100);
+    pool.settle();
+    for (let chunk = 2; pool.pool().freeBytes > 0; chunk += 1) write('c', chunk);
+    parkAWrite(1);
+    expect(pool.ask({ kind: 'defragment-status', id: pool.id('a') })).toMatchObject({ state: 'running' });
+    pool.backgroundStops = false;
+    rest(pool);
+    expect(status(pool)).toMatchObject({ state: 'done', movedBytes: 0 });
+  });
+
   test('that writes wait for is given back', () => {
     const pool = scattered({ usableSlots: 20 });
     pool.create('b', 20 * GRANULES);
