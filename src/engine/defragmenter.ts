@@ -54,6 +54,8 @@ const TRIES_LIMIT = 64;
 const CLAIMS_LIMIT = 3;
 /** How long slots in limbo are waited for. */
 const ROOM_WAIT_MS = 60_000;
+/** Of so many volumes it is kept how their last pass ended. */
+const ENDED_LIMIT = 256;
 
 export interface DefragmenterOptions {
   readonly state: EngineState;
@@ -106,6 +108,8 @@ export class Defragmenter {
   readonly #entry = new Entry();
   /** The one under way, or the last one. */
   #pass: Pass | null = null;
+  /** How earlier passes ended, one a volume, the oldest first: who waits for one looks perhaps after the next has begun. */
+  readonly #ended = new Map<ObjectId, DefragmentStatus>();
 
   constructor(options: DefragmenterOptions) {
     this.#options = options;
@@ -122,6 +126,7 @@ export class Defragmenter {
         `volume ${description.name} (${description.id}) is being defragmented; wait for its end, or stop it`,
       );
     }
+    this.#keepEnded();
     this.#pass = {
       object,
       startedAtMs: this.#options.state.ports.clock.nowMs(),
@@ -155,21 +160,8 @@ export class Defragmenter {
   /** Of this volume; with null of the volume that was defragmented last, or is. */
   status(id: ObjectId | null): DefragmentStatus {
     const pass = this.#pass;
-    if (pass === null || (id !== null && pass.object.id !== id)) return { ...NEVER, id };
-    const { chunkSizeBytes } = this.#options.state.geometry;
-    const { object, state, startedAtMs, endedAtMs, chunk, moved, foundPieces, leftPieces } = pass;
-    const { sizeBytes } = object;
-    return {
-      id: object.id,
-      state,
-      startedAtMs,
-      endedAtMs,
-      positionBytes: Math.min(sizeBytes, chunk * chunkSizeBytes),
-      sizeBytes,
-      movedBytes: moved * chunkSizeBytes,
-      foundPieces,
-      leftPieces,
-    };
+    if (pass !== null && (id === null || pass.object.id === id)) return this.#statusOf(pass);
+    return (id === null ? undefined : this.#ended.get(id)) ?? { ...NEVER, id };
   }
 
   /** One slice of work; true when there may be more to do at once. */
@@ -189,6 +181,34 @@ export class Defragmenter {
     // What is being moved would be planned as it was before.
     if (pass.running > 0) return false;
     return pass.leaf === null ? this.#plan(pass) : this.#endLeaf(pass);
+  }
+
+  #statusOf(pass: Pass): DefragmentStatus {
+    const { chunkSizeBytes } = this.#options.state.geometry;
+    const { object, state, startedAtMs, endedAtMs, chunk, moved, foundPieces, leftPieces } = pass;
+    const { sizeBytes } = object;
+    return {
+      id: object.id,
+      state,
+      startedAtMs,
+      endedAtMs,
+      positionBytes: Math.min(sizeBytes, chunk * chunkSizeBytes),
+      sizeBytes,
+      movedBytes: moved * chunkSizeBytes,
+      foundPieces,
+      leftPieces,
+    };
+  }
+
+  #keepEnded(): void {
+    if (this.#pass === null) return;
+    const { id } = this.#pass.object;
+    this.#ended.delete(id);
+    this.#ended.set(id, this.#statusOf(this.#pass));
+    for (const oldest of this.#ended.keys()) {
+      if (this.#ended.size <= ENDED_LIMIT) break;
+      this.#ended.delete(oldest);
+    }
   }
 
   get #running(): Pass | null {

@@ -41,8 +41,8 @@ export async function defragment(config: Config, store: StoreClient): Promise<vo
 }
 
 /**
- * Resolves with how it ended; tells of each percent of the way. A store that is started anew is told to begin it again, and
- * finds in place what was moved. `failed-precondition` when it stands still, `unavailable` when the store stays away.
+ * Resolves with how it ended; tells of each percent of the way. A store that was started anew knows nothing of it: it is told
+ * to begin it again, and finds in place what was moved. Whatever a look tells of was ended by somebody, and stays so. `failed-precondition` when it stands still, `unavailable` when the store stays away.
  */
 export async function awaitDefragment(options: {
   readonly begun: ClientDefragment;
@@ -62,7 +62,7 @@ export async function awaitDefragment(options: {
     told = percent;
     await wait(POLL_MS);
     try {
-      const next = await (awayMs > 0 || status.state === 'never' ? resume() : look());
+      const next = await (awayMs === 0 && status.state === 'never' ? resume() : look());
       const stands = next.positionBytes === status.positionBytes && next.movedBytes === status.movedBytes;
       stalledMs = stands ? stalledMs + POLL_MS : 0;
       status = next;

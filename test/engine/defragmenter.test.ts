@@ -270,6 +270,9 @@ describe('while a volume is defragmented', () => {
     pool.hold = () => false;
     rest(pool);
     expect(start(pool, 'b')).toMatchObject({ state: 'done', movedBytes: 0 });
+    // Who waits for the end of the first is told of it, though another was begun since.
+    expect(status(pool)).toMatchObject({ state: 'done', movedBytes: 8 * CHUNK_BYTES });
+    expect(pool.ask<DefragmentStatus>({ kind: 'defragment-status', id: null })).toMatchObject({ id: pool.id('b') });
   });
 
   test('a stop ends it where it is, and gives back what it held', () => {

@@ -73,10 +73,20 @@ describe('waiting for the end', () => {
     expect(await awaited([], ended('done'))).toMatchObject({ outcome: 'done', calls: [], waitedMs: 0 });
   });
 
-  test('a store that was away, or started anew, is told to begin again', async () => {
+  test('a store that was started anew is told to begin again, one that was only away is not', async () => {
     const { outcome, calls } = await awaited([at(1), away, at(1), never, at(1), ended('done')]);
     expect(outcome).toBe('done');
-    expect(calls).toEqual(['look', 'look', 'resume', 'look', 'resume', 'look']);
+    expect(calls).toEqual(['look', 'look', 'look', 'look', 'resume', 'look']);
+  });
+
+  test.each(['stopped', 'done'] as const)('what was %s while a look got no answer is not begun again', async (state) => {
+    expect(await awaited([at(1), away, ended(state)])).toMatchObject({ outcome: state, calls: ['look', 'look', 'look'] });
+  });
+
+  test('what was perhaps begun again, though there was no answer, is looked at first', async () => {
+    const { outcome, calls } = await awaited([never, away, ended('stopped')]);
+    expect(outcome).toBe('stopped');
+    expect(calls).toEqual(['look', 'resume', 'look']);
   });
 
   test('a store that stays away, or makes no progress, is not waited for without end', async () => {
