@@ -108,6 +108,7 @@ export class Defragmenter {
   readonly #entry = new Entry();
   /** The one under way, or the last one. */
   #pass: Pass | null = null;
+  #isQuiet = false;
   /** How earlier passes ended, one a volume, the oldest first: who waits for one looks perhaps after the next has begun. */
   readonly #ended = new Map<ObjectId, DefragmentStatus>();
 
@@ -164,11 +165,17 @@ export class Defragmenter {
     return (id === null ? undefined : this.#ended.get(id)) ?? { ...NEVER, id };
   }
 
+  /** Before the end of the process: no move is begun any more. To the outside it goes on, until the next process knows nothing of it. */
+  quiesce(): void {
+    this.#isQuiet = true;
+    if (this.#running !== null) this.#giveBack(this.#running);
+  }
+
   /** One slice of work; true when there may be more to do at once. */
   step(): boolean {
     const { state, isUrgent } = this.#options;
     const pass = this.#running;
-    if (pass === null) return false;
+    if (pass === null || this.#isQuiet) return false;
     if (state.broken !== null) return this.#end(pass, 'failed');
     if (pass.object.deleted) return this.#end(pass, 'deleted');
     if (!state.slots.counted || !state.slots.settled) return false;

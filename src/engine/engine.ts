@@ -204,6 +204,11 @@ export class Engine {
     return isCallWaiting || requests.parkedWrites > 0 || isHalfFull(state) || isShortOfSlots(state);
   }
 
+  /** The process is about to end: nothing is moved any more that nobody waits for, or the disk would not come to rest. */
+  quiesce(): void {
+    this.#parts?.defragmenter.quiesce();
+  }
+
   /** One slice of background work, well below a millisecond; true when there is more to do at once. */
   background(): boolean {
     if (this.#parts === null) return false;

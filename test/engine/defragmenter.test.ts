@@ -290,6 +290,20 @@ describe('while a volume is defragmented', () => {
     expect(start(pool)).toMatchObject({ state: 'done', leftPieces: 1 });
   });
 
+  test('the end of the process begins no more moves, and gives back what they were to use', () => {
+    const pool = scattered();
+    pool.hold = isData('read');
+    pool.ask({ kind: 'defragment-start', id: pool.id('a') });
+    const begun = pool.world.data.pending;
+    pool.world.quiesce();
+    pool.hold = () => false;
+    rest(pool);
+    expect(begun).toBeLessThan(8);
+    expect(status(pool)).toMatchObject({ state: 'running', movedBytes: begun * CHUNK_BYTES });
+    expect(values(pool)).toEqual(WRITTEN);
+    expect(pool.pool().freeBytes).toBe(56 * CHUNK_BYTES);
+  });
+
   test.each(['read', 'write'] as const)('a chunk whose %s fails stays where it is', (kind) => {
     const pool = scattered();
     pool.world.data.inject({ kind, skip: 1, times: 1, errno: 5 });

@@ -22,6 +22,7 @@ export interface EngineUnderTest extends DeviceTarget {
   diskCompleted(tag: number, result: number): void;
   tick(): void;
   background(): boolean;
+  quiesce?(): void;
 }
 
 /** Lets a test put itself between the engine and its ports, to plant a bug or to watch. */
@@ -266,6 +267,11 @@ export class SimulatedWorld {
   /** Lets time pass and the engine notice. */
   tick(milliseconds: number): void {
     this.#tick(milliseconds);
+  }
+
+  /** The process is told to end. */
+  quiesce(): void {
+    this.#run(() => this.#engine?.quiesce?.());
   }
 
   /** One slice of background work; true when there is more. */

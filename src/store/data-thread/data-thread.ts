@@ -171,6 +171,7 @@ class DataThread {
       case 'metadataSpace':
         return this.#metadataSpace(request, reply);
       case 'stop':
+        this.#engine.quiesce();
         this.#loop.stop();
         return reply(null, null);
     }
