@@ -208,6 +208,19 @@ export interface DefragmentStatus {
   readonly leftPieces: number;
 }
 
+/** Of a volume that was not defragmented since the start of the process. */
+export const NEVER_DEFRAGMENTED: DefragmentStatus = {
+  id: null,
+  state: 'never',
+  startedAtMs: 0,
+  endedAtMs: 0,
+  positionBytes: 0,
+  sizeBytes: 0,
+  movedBytes: 0,
+  foundPieces: 0,
+  leftPieces: 0,
+};
+
 /** One place in an object that a damaged chunk is part of. */
 export interface DamagedPlace {
   readonly id: ObjectId;

@@ -15,7 +15,7 @@ import { assert } from '../util/assert.ts';
 import { StoreError } from '../util/errors.ts';
 import type { Checkpointer } from './checkpointer.ts';
 import type { ChunkMoves } from './chunk-moves.ts';
-import type { DefragmentState, DefragmentStatus, ObjectId } from './control.ts';
+import { type DefragmentState, type DefragmentStatus, NEVER_DEFRAGMENTED, type ObjectId } from './control.ts';
 import {
   chunksIn,
   cutStretch,
@@ -33,6 +33,7 @@ import { Entry } from './entry.ts';
 import { FreeRunSearch, type FreeRun, freeSlotsFrom } from './free-runs.ts';
 import { FANOUT, HEADER_SLOT } from './geometry.ts';
 import type { StoredObject } from './objects.ts';
+import { PageVisits } from './page-visits.ts';
 import type { Requests } from './requests.ts';
 import { leastFreeSlots } from './shortage.ts';
 import type { EngineState } from './state.ts';
@@ -91,9 +92,6 @@ interface Pass {
   next: number;
   tries: number;
   running: number;
-  isLoading: boolean;
-  /** The page that it brought in last. */
-  loadedPage: number;
   /** Where the next search begins. */
   searchFrom: number;
   /** Since when so many slots to claim are waited for, without a break. */
@@ -106,6 +104,7 @@ interface Pass {
 export class Defragmenter {
   readonly #options: DefragmenterOptions;
   readonly #entry = new Entry();
+  readonly #visits: PageVisits;
   /** The one under way, or the last one. */
   #pass: Pass | null = null;
   #isQuiet = false;
@@ -114,6 +113,7 @@ export class Defragmenter {
 
   constructor(options: DefragmenterOptions) {
     this.#options = options;
+    this.#visits = new PageVisits(options.state.pages);
   }
 
   /** Begins, or goes on when it is under way. One volume at a time: two would take the free runs from each other. */
@@ -142,8 +142,6 @@ export class Defragmenter {
       next: 0,
       tries: 0,
       running: 0,
-      isLoading: false,
-      loadedPage: 0,
       searchFrom: 1,
       roomAwaited: null,
       moved: 0,
@@ -162,7 +160,7 @@ export class Defragmenter {
   status(id: ObjectId | null): DefragmentStatus {
     const pass = this.#pass;
     if (pass !== null && (id === null || pass.object.id === id)) return this.#statusOf(pass);
-    return (id === null ? undefined : this.#ended.get(id)) ?? { ...NEVER, id };
+    return (id === null ? undefined : this.#ended.get(id)) ?? { ...NEVER_DEFRAGMENTED, id };
   }
 
   /** Before the end of the process: no move is begun any more. To the outside it goes on, until the next process knows nothing of it. */
@@ -182,7 +180,7 @@ export class Defragmenter {
     if (pass.object.incarnation !== pass.incarnation) this.#beginAnew(pass);
     if (this.#isInTheWay) return this.#makeRoom(pass, 1);
     if (pass.roomAwaited !== null && this.#room >= pass.roomAwaited.slots) pass.roomAwaited = null;
-    if (pass.isLoading || isUrgent()) return false;
+    if (this.#visits.isLoading || isUrgent()) return false;
     if (pass.next < pass.targets.length) return this.#moveNext(pass);
     if (pass.leaf !== null && pass.leaf.stretches.length > 0) return this.#findRoom(pass, pass.leaf);
     // What is being moved would be planned as it was before.
@@ -266,18 +264,12 @@ export class Defragmenter {
     if (segments === null) return false;
     pass.leftPieces += piecesIn(segments);
     pass.before = endOf(segments, pass.before);
-    this.#letGo(pass);
+    const leaf = this.#options.state.tree.find(pass.object, pass.chunk);
+    if (leaf !== EMPTY && leaf !== MISSING) this.#visits.leave(leaf);
     pass.roomAwaited = null;
     pass.chunk += FANOUT;
     pass.leaf = null;
     return true;
-  }
-
-  /** A leaf that it alone has looked at displaces none that requests use. */
-  #letGo(pass: Pass): void {
-    const { tree, pages } = this.#options.state;
-    const leaf = tree.find(pass.object, pass.chunk);
-    if (leaf !== EMPTY && leaf !== MISSING && leaf.number === pass.loadedPage) pages.evictSeen(leaf);
   }
 
   /** Of the leaf that the pass has come to; null when it has to be brought first. */
@@ -286,19 +278,8 @@ export class Defragmenter {
     const leaf = tree.find(pass.object, pass.chunk);
     if (leaf === EMPTY) return [];
     if (leaf !== MISSING) return segmentsOf(leaf, { firstChunk: pass.chunk, before: pass.before, damaged: seals.damaged });
-    this.#load(pass);
+    this.#visits.load();
     return null;
-  }
-
-  #load(pass: Pass): void {
-    const { pages } = this.#options.state;
-    const { missing } = pages;
-    pass.isLoading = true;
-    const over = (): void => {
-      pass.isLoading = false;
-      pass.loadedPage = missing;
-    };
-    pages.load(missing, over, over);
   }
 
   // ---- room ------------------------------------------------------------------------------------------------
@@ -393,7 +374,7 @@ export class Defragmenter {
     }
     const leaf = state.tree.find(object, chunk);
     if (leaf === MISSING) {
-      this.#load(pass);
+      this.#visits.load();
       return false;
     }
     const entry = this.#entry;
@@ -436,15 +417,3 @@ export class Defragmenter {
     return false;
   }
 }
-
-const NEVER: DefragmentStatus = {
-  id: null,
-  state: 'never',
-  startedAtMs: 0,
-  endedAtMs: 0,
-  positionBytes: 0,
-  sizeBytes: 0,
-  movedBytes: 0,
-  foundPieces: 0,
-  leftPieces: 0,
-};

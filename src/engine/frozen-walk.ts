@@ -5,6 +5,7 @@
  */
 import { FANOUT } from './geometry.ts';
 import { Entry } from './entry.ts';
+import { PageVisits } from './page-visits.ts';
 import { isLeaf, type InnerPage, type Page } from './page.ts';
 import type { EngineState } from './state.ts';
 import { reachOf } from './tree.ts';
@@ -30,13 +31,12 @@ export abstract class FrozenWalk implements Walker {
   protected readonly entry = new Entry();
   readonly #stack: Visit[] = [];
   readonly #pinned: number[] = [];
-  #loading = false;
-  /** The page that the walk brought in last. */
-  #loaded = 0;
+  readonly #visits: PageVisits;
   over = false;
 
   constructor(state: EngineState) {
     this.state = state;
+    this.#visits = new PageVisits(state.pages);
   }
 
   protected pin(number: number, visit: Visit): void {
@@ -53,22 +53,18 @@ export abstract class FrozenWalk implements Walker {
   protected abstract finish(): void;
 
   step(): boolean {
-    if (this.#loading || this.over) return false;
+    if (this.#visits.isLoading || this.over) return false;
     const { pages } = this.state;
     for (let count = 0; count < PAGES_A_SLICE && this.#stack.length > 0; count++) {
       const next = this.#stack.at(-1)!;
       const page = pages.get(next.number);
       if (page === undefined) {
-        this.#loading = true;
-        pages.load(next.number, () => {
-          this.#loading = false;
-          this.#loaded = next.number;
-        });
+        this.#visits.load();
         return false;
       }
       this.#stack.pop();
       this.visit(page, next);
-      if (page.number === this.#loaded && isLeaf(page)) pages.evictSeen(page);
+      if (isLeaf(page)) this.#visits.leave(page);
     }
     if (this.#stack.length > 0) return true;
     this.over = true;

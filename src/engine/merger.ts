@@ -8,6 +8,7 @@ import { Entry, planMerge, type MergePlan } from './entry.ts';
 import { FANOUT, HEADER_SLOT } from './geometry.ts';
 import { NumberQueue } from './number-queue.ts';
 import type { StoredObject } from './objects.ts';
+import { PageVisits } from './page-visits.ts';
 import type { LeafPage } from './page.ts';
 import type { EngineState } from './state.ts';
 import { EMPTY, indexAt, MISSING } from './tree.ts';
@@ -38,12 +39,11 @@ export class Merger {
   /** Volumes to sweep, and how far that came. */
   readonly #sweeps = new Map<number, number>();
   readonly #sweepsWanted = new Set<number>();
-  #loading = false;
-  /** The page that the sweep brought in last. */
-  #loaded = 0;
+  readonly #visits: PageVisits;
 
   constructor(options: MergerOptions) {
     this.#options = options;
+    this.#visits = new PageVisits(options.state.pages);
   }
 
   get idle(): boolean {
@@ -137,7 +137,7 @@ export class Merger {
 
   #sweepSome(): boolean {
     const { state } = this.#options;
-    if (this.#loading || this.#sweeps.size === 0 || !this.#options.quiet()) return false;
+    if (this.#visits.isLoading || this.#sweeps.size === 0 || !this.#options.quiet()) return false;
     for (const [number, cursor] of this.#sweeps) {
       const object = state.objects.byNumber(number);
       const end = object === undefined ? 0 : state.geometry.chunksOf(object.sizeBytes);
@@ -146,16 +146,10 @@ export class Merger {
         const leaf = state.tree.find(object!, chunk);
         if (leaf === EMPTY) continue;
         if (leaf === MISSING) {
-          this.#loading = true;
-          const { missing } = state.pages;
-          state.pages.load(missing, () => {
-            this.#loading = false;
-            this.#loaded = missing;
-          });
+          this.#visits.load();
           break;
         }
-        const isWanted = this.#wantFrom(object!, leaf, chunk);
-        if (!isWanted && leaf.number === this.#loaded) state.pages.evictSeen(leaf);
+        if (!this.#wantFrom(object!, leaf, chunk)) this.#visits.leave(leaf);
       }
       if (chunk >= end) this.#sweeps.delete(number);
       else this.#sweeps.set(number, chunk);

@@ -1,9 +1,9 @@
 import { describe, expect, test } from '@jest/globals';
+import { NEVER_DEFRAGMENTED } from '../../src/engine/control.ts';
 import { defragmentLines } from '../../src/operator/defragment-report.ts';
 import { awaitDefragment } from '../../src/operator/defragment.ts';
 import type { ClientDefragment } from '../../src/store/wire/defragment-messages.ts';
 import { StoreError } from '../../src/util/errors.ts';
-import { NEVER_DEFRAGMENTED } from '../support/fake-engine.ts';
 
 const MIB = 1 << 20;
 const never: ClientDefragment = { ...NEVER_DEFRAGMENTED, id: 'p.v' };

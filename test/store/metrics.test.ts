@@ -4,13 +4,14 @@ import { expect, test } from '@jest/globals';
 import { Operation } from '../../src/block/ports.ts';
 import { Statistics } from '../../src/block/statistics.ts';
 import { CallTimes } from '../../src/store/data-thread/call-times.ts';
+import { NEVER_DEFRAGMENTED } from '../../src/engine/control.ts';
 import type { EngineControl } from '../../src/store/data-thread/control.ts';
 import { tellStoreMetrics } from '../../src/store/metrics.ts';
 import { defragmentMessage } from '../../src/store/wire/defragment-messages.ts';
 import { scrubMessage } from '../../src/store/wire/scrub-messages.ts';
 import { silentLogger } from '../../src/util/log.ts';
 import { createMetrics, type Metrics } from '../../src/util/metrics.ts';
-import { NEVER_DEFRAGMENTED, NEVER_SCRUBBED } from '../support/fake-engine.ts';
+import { NEVER_SCRUBBED } from '../support/fake-engine.ts';
 import { metricNamesIn, Scrape } from '../support/prometheus-text.ts';
 
 const poolId = 'p'.repeat(26);

@@ -5,6 +5,7 @@ import path from 'node:path';
 import type { Server } from '@grpc/grpc-js';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { listenOnSocket } from '../../src/roles/process/listen.ts';
+import { NEVER_DEFRAGMENTED } from '../../src/engine/control.ts';
 import { Attachments } from '../../src/store/attachments.ts';
 import { StoreClient } from '../../src/store/wire/client.ts';
 import { StaticStoreDirectory } from '../../src/store/wire/directory.ts';
@@ -19,7 +20,7 @@ import { StoreError } from '../../src/util/errors.ts';
 import { silentLogger } from '../../src/util/log.ts';
 import { eventually } from '../support/eventually.ts';
 import { FakeDataDevices, FakeKeeper, FakeMounts } from '../support/fake-data-devices.ts';
-import { FakeEngine, NEVER_DEFRAGMENTED, NEVER_SCRUBBED } from '../support/fake-engine.ts';
+import { FakeEngine, NEVER_SCRUBBED } from '../support/fake-engine.ts';
 
 const MIB = 1 << 20;
 const log = silentLogger();

@@ -2,15 +2,16 @@
  * The engine's control calls over plain maps, without data: for tests of everything above the engine. `usage` counts one
  * chunk an object; `before` can delay or fail a call.
  */
-import type {
-  ControlRequest,
-  DamageReport,
-  DefragmentStatus,
-  ObjectAnswer,
-  ObjectId,
-  ObjectInfo,
-  PoolInfo,
-  ScrubStatus,
+import {
+  NEVER_DEFRAGMENTED,
+  type ControlRequest,
+  type DamageReport,
+  type DefragmentStatus,
+  type ObjectAnswer,
+  type ObjectId,
+  type ObjectInfo,
+  type PoolInfo,
+  type ScrubStatus,
 } from '../../src/engine/control.ts';
 import type { ControlAnswer, EngineControl } from '../../src/store/data-thread/control.ts';
 import { StoreError } from '../../src/util/errors.ts';
@@ -26,18 +27,6 @@ export const NEVER_SCRUBBED: ScrubStatus = {
   sealedAtMs: 0,
   protectedBytes: 0,
   damagedChunks: 0,
-};
-
-export const NEVER_DEFRAGMENTED: DefragmentStatus = {
-  id: null,
-  state: 'never',
-  startedAtMs: 0,
-  endedAtMs: 0,
-  positionBytes: 0,
-  sizeBytes: 0,
-  movedBytes: 0,
-  foundPieces: 0,
-  leftPieces: 0,
 };
 
 export class FakeEngine implements EngineControl {

@@ -4,16 +4,17 @@
  * it raises one for each of the bugs that can be planted here.
  */
 import { Operation, type OperationCode } from '../../src/block/ports.ts';
-import type {
-  CheckReport,
-  ControlRequest,
-  DamageReport,
-  DefragmentStatus,
-  ObjectAnswer,
-  ObjectInfo,
-  PoolInfo,
-  ScrubStatus,
-  Usage,
+import {
+  NEVER_DEFRAGMENTED,
+  type CheckReport,
+  type ControlRequest,
+  type DamageReport,
+  type DefragmentStatus,
+  type ObjectAnswer,
+  type ObjectInfo,
+  type PoolInfo,
+  type ScrubStatus,
+  type Usage,
 } from '../../src/engine/control.ts';
 import type { EnginePorts, MetadataChange } from '../../src/engine/ports.ts';
 import { StoreError } from '../../src/util/errors.ts';
@@ -56,17 +57,7 @@ const SCRUBBED: ScrubStatus = {
 };
 
 /** Nothing of it lies anywhere. */
-const DEFRAGMENTED: DefragmentStatus = {
-  id: null,
-  state: 'done',
-  startedAtMs: 1,
-  endedAtMs: 1,
-  positionBytes: 0,
-  sizeBytes: 0,
-  movedBytes: 0,
-  foundPieces: 0,
-  leftPieces: 0,
-};
+const DEFRAGMENTED: DefragmentStatus = { ...NEVER_DEFRAGMENTED, state: 'done', startedAtMs: 1, endedAtMs: 1 };
 
 export class ReferenceEngine implements EngineUnderTest {
   readonly #ports: EnginePorts;

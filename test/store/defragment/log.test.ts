@@ -1,10 +1,9 @@
 import { afterEach, expect, test } from '@jest/globals';
 import { pino } from 'pino';
-import type { DefragmentStatus } from '../../../src/engine/control.ts';
+import { type DefragmentStatus, NEVER_DEFRAGMENTED } from '../../../src/engine/control.ts';
 import { DefragmentLog, LOOK_MS } from '../../../src/store/defragment/log.ts';
 import { defragmentMessage } from '../../../src/store/wire/defragment-messages.ts';
 import { StoreError } from '../../../src/util/errors.ts';
-import { NEVER_DEFRAGMENTED } from '../../support/fake-engine.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
 
 const POOL_ID = 'p'.repeat(26);
