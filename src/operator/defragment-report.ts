@@ -1,6 +1,6 @@
 /** How defragmenting a volume is told to people. */
 import type { ClientDefragment } from '../store/wire/defragment-messages.ts';
-import { counted, formatBytes, formatTime } from './output.ts';
+import { counted, formatBytes, formatTime, percentOf } from './output.ts';
 
 export function defragmentLines(name: string, status: ClientDefragment): string[] {
   const { state, startedAtMs, endedAtMs } = status;
@@ -33,12 +33,8 @@ export function progressLine(status: ClientDefragment): string {
   return `${placeLine(status)}: ${formatBytes(status.movedBytes)} moved, ${piecesLine(status)}`;
 }
 
-export function percentOf({ positionBytes, sizeBytes }: ClientDefragment): number {
-  return sizeBytes === 0 ? 100 : Math.floor((100 * Math.min(positionBytes, sizeBytes)) / sizeBytes);
-}
-
-function placeLine(status: ClientDefragment): string {
-  return `${percentOf(status)} % of ${formatBytes(status.sizeBytes)}`;
+function placeLine({ positionBytes, sizeBytes }: ClientDefragment): string {
+  return `${percentOf(positionBytes, sizeBytes)} % of ${formatBytes(sizeBytes)}`;
 }
 
 function piecesLine({ foundPieces, leftPieces }: ClientDefragment): string {

@@ -3,16 +3,10 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { UsageError, type Config } from '../config.ts';
 import type { StoreClient } from '../store/wire/client.ts';
 import type { ClientDefragment } from '../store/wire/defragment-messages.ts';
-import { StoreError } from '../util/errors.ts';
-import { defragmentLines, percentOf, progressLine } from './defragment-report.ts';
+import { defragmentLines, progressLine } from './defragment-report.ts';
 import { findObject } from './find.ts';
-import { printResult } from './output.ts';
-
-const POLL_MS = 500;
-/** A store that is replaced or restarted is away for a moment. */
-const AWAY_LIMIT_MS = 60_000;
-/** Longer than the count after a start, and whatever else has to go first. */
-const STALL_LIMIT_MS = 30 * 60_000;
+import { followPass } from './follow-pass.ts';
+import { percentOf, printResult } from './output.ts';
 
 export async function defragment(config: Config, store: StoreClient): Promise<void> {
   const { flags } = config;
@@ -42,9 +36,10 @@ export async function defragment(config: Config, store: StoreClient): Promise<vo
 
 /**
  * Resolves with how it ended; tells of each percent of the way. A store that was started anew knows nothing of it: it is told
- * to begin it again, and finds in place what was moved. Whatever a look tells of was ended by somebody, and stays so. `failed-precondition` when it stands still, `unavailable` when the store stays away.
+ * to begin it again, and finds in place what was moved. Whatever a look tells of was ended by somebody, and stays so.
+ * `failed-precondition` when it stands still, `unavailable` when the store stays away.
  */
-export async function awaitDefragment(options: {
+export function awaitDefragment(options: {
   readonly begun: ClientDefragment;
   readonly look: () => Promise<ClientDefragment>;
   readonly resume: () => Promise<ClientDefragment>;
@@ -52,28 +47,15 @@ export async function awaitDefragment(options: {
   readonly tell: (line: string) => void;
 }): Promise<ClientDefragment> {
   const { begun, look, resume, wait, tell } = options;
-  let status = begun;
-  let told = -1;
-  let awayMs = 0;
-  let stalledMs = 0;
-  while (status.state === 'running' || status.state === 'never') {
-    const percent = percentOf(status);
-    if (percent !== told) tell(progressLine(status));
-    told = percent;
-    await wait(POLL_MS);
-    try {
-      const next = await (awayMs === 0 && status.state === 'never' ? resume() : look());
-      const stands = next.positionBytes === status.positionBytes && next.movedBytes === status.movedBytes;
-      stalledMs = stands ? stalledMs + POLL_MS : 0;
-      status = next;
-      awayMs = 0;
-    } catch (error) {
-      awayMs += POLL_MS;
-      if (!(error instanceof StoreError) || error.code !== 'unavailable' || awayMs > AWAY_LIMIT_MS) throw error;
-      continue;
-    }
-    if (stalledMs > STALL_LIMIT_MS)
-      throw new StoreError('failed-precondition', 'defragmenting makes no progress: look at the log of the store');
-  }
-  return status;
+  return followPass({
+    begun,
+    isOver: ({ state }) => state !== 'running' && state !== 'never',
+    ask: (before, wasAway) => (!wasAway && before.state === 'never' ? resume() : look()),
+    hasAdvanced: (next, before) => next.positionBytes !== before.positionBytes || next.movedBytes !== before.movedBytes,
+    percentOf: ({ positionBytes, sizeBytes }) => percentOf(positionBytes, sizeBytes),
+    lineOf: progressLine,
+    name: 'defragmenting',
+    wait,
+    tell,
+  });
 }

@@ -29,6 +29,11 @@ export function formatTable<Row>(rows: readonly Row[], columns: readonly Column<
   );
 }
 
+/** Whole percents of the way, 100 only at its end; all of nothing is done. */
+export function percentOf(positionBytes: number, sizeBytes: number): number {
+  return sizeBytes === 0 ? 100 : Math.floor((100 * Math.min(positionBytes, sizeBytes)) / sizeBytes);
+}
+
 /** "1.5 GiB": three digits at most, exact below 1 KiB. */
 export function formatBytes(bytes: number): string {
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];

@@ -1,6 +1,6 @@
 /** How a scrub and what it found are told to people. */
 import type { ClientDamage, ScrubStatus } from '../store/wire/scrub-messages.ts';
-import { counted, formatBytes, formatTable, formatTime } from './output.ts';
+import { counted, formatBytes, formatTable, formatTime, percentOf } from './output.ts';
 
 export interface ScrubReport {
   readonly status: ScrubStatus;
@@ -23,11 +23,7 @@ export function scrubLines({ status, damage, pool }: ScrubReport): string[] {
 /** How far the verifying pass came, as long as it runs. */
 export function progressLine(status: ScrubStatus, poolSizeBytes: number): string {
   const compared = `${formatBytes(status.verifiedBytes)} compared, ${formatBytes(status.sealedBytes)} given a checksum`;
-  return `${percentOf(status, poolSizeBytes)} % of the pool: ${compared}`;
-}
-
-export function percentOf({ positionBytes }: ScrubStatus, poolSizeBytes: number): number {
-  return poolSizeBytes === 0 ? 100 : Math.floor((100 * Math.min(positionBytes, poolSizeBytes)) / poolSizeBytes);
+  return `${percentOf(status.positionBytes, poolSizeBytes)} % of the pool: ${compared}`;
 }
 
 function presentLine(status: ScrubStatus, poolSizeBytes: number): string {

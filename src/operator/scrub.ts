@@ -4,14 +4,9 @@ import { UsageError, type Config } from '../config.ts';
 import type { StoreClient } from '../store/wire/client.ts';
 import type { ScrubStatus } from '../store/wire/scrub-messages.ts';
 import { StoreError } from '../util/errors.ts';
-import { printResult } from './output.ts';
-import { percentOf, progressLine, scrubLines } from './scrub-report.ts';
-
-const POLL_MS = 500;
-/** A store that is replaced or restarted is away for a moment. */
-const AWAY_LIMIT_MS = 60_000;
-/** Longer than the count after a start and the search for what snapshots hold take. */
-const STALL_LIMIT_MS = 30 * 60_000;
+import { followPass } from './follow-pass.ts';
+import { percentOf, printResult } from './output.ts';
+import { progressLine, scrubLines } from './scrub-report.ts';
 
 /** A store, or a pool that none has open. */
 export interface ScrubbedPool extends Pick<StoreClient, 'startScrub' | 'stopScrub' | 'getScrub' | 'listDamage'> {
@@ -57,34 +52,25 @@ export async function awaitScrub(options: {
   readonly tell: (line: string) => void;
 }): Promise<void> {
   const { begun, look, resume, poolSizeBytes, wait, tell } = options;
-  let status = begun;
-  let told = -1;
-  let awayMs = 0;
-  let stalledMs = 0;
-  while (!hasEnded(status, begun)) {
-    const percent = percentOf(status, poolSizeBytes);
-    if (percent !== told) tell(progressLine(status, poolSizeBytes));
-    told = percent;
-    await wait(POLL_MS);
-    try {
-      const next = await (awayMs > 0 ? resume() : look());
-      stalledMs = next.positionBytes === status.positionBytes ? stalledMs + POLL_MS : 0;
-      status = next;
-      awayMs = 0;
-    } catch (error) {
-      awayMs += POLL_MS;
-      if (!(error instanceof StoreError) || error.code !== 'unavailable' || awayMs > AWAY_LIMIT_MS) throw error;
-      continue;
-    }
-    if (stalledMs > STALL_LIMIT_MS) throw new StoreError('failed-precondition', 'the pass makes no progress: look at the log of the store');
-    if (status.running !== 'verify' && !hasEnded(status, begun)) {
-      const where = `at ${percentOf(status, poolSizeBytes)} % of the pool`;
+  const percent = ({ positionBytes }: ScrubStatus): number => percentOf(positionBytes, poolSizeBytes);
+  await followPass({
+    begun,
+    isOver: (status) => hasEnded(status, begun),
+    ask: async (_, wasAway) => {
+      const next = await (wasAway ? resume() : look());
+      if (next.running === 'verify' || hasEnded(next, begun)) return next;
       throw new StoreError(
         'failed-precondition',
-        `the pass ended early, ${where}: somebody stopped it, the disk failed, or another store took the pool over; "scrub start" goes on with it`,
+        `the pass ended early, at ${percent(next)} % of the pool: somebody stopped it, the disk failed, or another store took the pool over; "scrub start" goes on with it`,
       );
-    }
-  }
+    },
+    hasAdvanced: (next, before) => next.positionBytes !== before.positionBytes,
+    percentOf: percent,
+    lineOf: (status) => progressLine(status, poolSizeBytes),
+    name: 'the pass',
+    wait,
+    tell,
+  });
 }
 
 function hasEnded(status: ScrubStatus, begun: ScrubStatus): boolean {
