@@ -115,9 +115,8 @@ export class Slots {
 
   /** Takes this slot if it is free. It is held until `addReference` or `giveBack`. */
   claim(slot: number): boolean {
-    const bit = 1 << (slot & 31);
-    if (!this.counted || (this.#free[slot >>> 5]! & bit) === 0) return false;
-    this.#free[slot >>> 5]! &= ~bit;
+    if (!this.isFree(slot)) return false;
+    this.#free[slot >>> 5]! &= ~(1 << (slot & 31));
     this.#freeCount--;
     this.#held.add(slot);
     return true;

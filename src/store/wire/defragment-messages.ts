@@ -9,16 +9,6 @@ export interface ClientDefragment extends Omit<DefragmentStatus, 'id'> {
   readonly id: string;
 }
 
-const STATES: Readonly<Record<DefragmentStateMessage, DefragmentState>> = {
-  DEFRAGMENT_STATE_UNSPECIFIED: 'never',
-  DEFRAGMENT_STATE_RUNNING: 'running',
-  DEFRAGMENT_STATE_DONE: 'done',
-  DEFRAGMENT_STATE_STOPPED: 'stopped',
-  DEFRAGMENT_STATE_OUT_OF_SPACE: 'out-of-space',
-  DEFRAGMENT_STATE_DELETED: 'deleted',
-  DEFRAGMENT_STATE_FAILED: 'failed',
-};
-
 const MESSAGES: Readonly<Record<DefragmentState, DefragmentStateMessage>> = {
   never: 'DEFRAGMENT_STATE_UNSPECIFIED',
   running: 'DEFRAGMENT_STATE_RUNNING',
@@ -29,13 +19,16 @@ const MESSAGES: Readonly<Record<DefragmentState, DefragmentStateMessage>> = {
   failed: 'DEFRAGMENT_STATE_FAILED',
 };
 
+const STATES = new Map(Object.entries(MESSAGES).map(([state, message]) => [message, state as DefragmentState]));
+
 export function defragmentMessage(poolId: ObjectId, { id, state, ...figures }: DefragmentStatus): DefragmentMessage {
   return { ...figures, id: id === null ? '' : wireId(poolId, id), state: MESSAGES[state] };
 }
 
 /** A number of no name, from a store of another version, is `failed-precondition`. */
 export function defragmentOf(message: DefragmentMessage): ClientDefragment {
-  if (!Object.hasOwn(STATES, message.state))
+  const state = STATES.get(message.state);
+  if (state === undefined)
     throw new StoreError('failed-precondition', `the store tells of a state ${message.state} that this program does not know`);
-  return { ...message, state: STATES[message.state] };
+  return { ...message, state };
 }

@@ -1,8 +1,8 @@
 /**
  * The deletion of a snapshot by what it alone holds: how long until its space is back, and what random writes on another
- * volume of the pool do meanwhile, against two seconds before in which the store is asked as often. What it holds are whole maps that nobody wrote
- * (test/support/synthetic-pool.ts): the volume is discarded after the snapshot. A snapshot of which everything is still the
- * volume's as well is deleted for comparison.
+ * volume of the pool do meanwhile, against two seconds before in which the store is asked as often. What it holds are whole
+ * maps that nobody wrote (test/support/synthetic-pool.ts): the volume is discarded after the snapshot. A snapshot of which
+ * everything is still the volume's as well is deleted for comparison.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { runCommand } from '../../../src/util/exec.ts';
