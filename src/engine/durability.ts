@@ -5,9 +5,13 @@
  * Invariants: no record is on disk before the data it speaks of; data written in place counts as dirty from the start
  * of a sync on; all is dirty after recovery; nothing is synced when nothing changed. After a failed sync nothing is ever
  * called durable again: the kernel may have dropped the pages that failed.
+ *
+ * A cycle may begin before anybody asks, when a flush is foretold (flush-forecast.ts): it is the same cycle, and a flush
+ * that comes while it runs shares it if nothing has landed and nothing was recorded since it began.
  */
 import type { Disk } from './ports.ts';
 import type { DiskCalls } from './disk-calls.ts';
+import { FlushForecast } from './flush-forecast.ts';
 import type { LogPosition, RecordLog } from './record-log.ts';
 import type { RecordRing } from './record-ring.ts';
 
@@ -22,6 +26,8 @@ export interface DurabilityOptions {
   /** The log has no room: a checkpoint is needed now. */
   readonly checkpointWanted: () => void;
   readonly failed: (errno: number, what: string) => void;
+  /** How often a pattern of flushes must come before it is acted on. */
+  readonly flushesToLearn?: number;
 }
 
 /** Called with 0 or an errno. */
@@ -37,14 +43,19 @@ export class Durability {
   #landed = 1;
   #synced = 0;
   #cycle: Durable[] | null = null;
+  /** What the cycle covers: writes that had landed and records that existed when it began. */
+  #cycleLanded = 0;
+  #cycleTarget = 0;
   #next: Durable[] = [];
   #waitsForRoom: (() => void) | null = null;
   #brokenErrno = 0;
+  readonly #forecast: FlushForecast;
   /** Cycles begun since the start. */
   cycles = 0;
 
   constructor(options: DurabilityOptions, recovered: { durable: number; logged: number; loggedPosition: number }) {
     this.#options = options;
+    this.#forecast = new FlushForecast(options.flushesToLearn);
     this.#durable = recovered.durable;
     this.#logged = recovered.logged;
     this.#loggedPosition = recovered.loggedPosition;
@@ -63,12 +74,27 @@ export class Durability {
     this.#landed++;
   }
 
+  /** No write is under way any more: if a flush is foretold, its cycle begins. */
+  quiet(): void {
+    if (this.#cycle === null && this.#brokenErrno === 0 && this.#forecast.isDue(this.#landed)) this.#begin();
+  }
+
+  /** A device's flush: as `request`, and the forecast learns of it. */
+  flush(done: Durable): void {
+    this.#forecast.flushed(this.#landed);
+    this.request(done);
+  }
+
   /** Calls back when everything up to now is durable. */
   request(done: Durable): void {
     if (this.#brokenErrno !== 0) return done(this.#brokenErrno);
-    if (this.#cycle === null && this.#landed === this.#synced && this.#durable === this.#options.sequence()) return done(0);
-    this.#next.push(done);
-    if (this.#cycle === null) this.#begin();
+    const sequence = this.#options.sequence();
+    if (this.#cycle === null) {
+      if (this.#landed === this.#synced && this.#durable === sequence) return done(0);
+      this.#next.push(done);
+      this.#begin();
+    } else if (this.#cycleLanded === this.#landed && this.#cycleTarget === sequence) this.#cycle.push(done);
+    else this.#next.push(done);
   }
 
   /** Syncs the data alone, for a checkpoint. */
@@ -114,6 +140,8 @@ export class Durability {
     this.#next = [];
     this.cycles++;
     const target = this.#options.sequence();
+    this.#cycleLanded = this.#landed;
+    this.#cycleTarget = target;
     const afterData = (): void => {
       if (this.#durable >= target) this.#finish(target);
       else this.#writeLog(target);

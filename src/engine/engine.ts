@@ -3,10 +3,10 @@
  * everything happens inside its methods and the callbacks of its ports, and nothing inside waits.
  *
  * Its parts: objects (what there is), tree and page-table (what maps where), slots (what is free and what may be written
- * in place), journal, record-ring, record-log and durability (records and when they are durable), checkpointer, recovery
- * and counter (how a start goes), requests (reads and writes), controls (snapshots and so on), dismantler and merger (what
- * the background tidies up), defragmenter (what is read in order lies in order again), inspector (usage and check), scrubber
- * and seals (what the disk still returns).
+ * in place), journal, record-ring, record-log, durability and flush-forecast (records and when they are durable),
+ * checkpointer, recovery and counter (how a start goes), requests (reads and writes), controls (snapshots and so on),
+ * dismantler and merger (what the background tidies up), defragmenter (what is read in order lies in order again),
+ * inspector (usage and check), scrubber and seals (what the disk still returns).
  */
 import { StoreError } from '../util/errors.ts';
 import { assert } from '../util/assert.ts';
@@ -67,6 +67,9 @@ export interface EngineOptions {
   readonly checkpointPages: number;
   /** After so many ticks without a request zeros are written ahead into slots that were never written; null: never. */
   readonly prewriteAfterTicks: number | null;
+  /** How often a pattern of flushes must come before a sync is begun ahead of the next one; by default that of
+   * flush-forecast.ts. */
+  readonly flushesToLearn?: number;
   /** A sync or the metadata failed: the pool serves reads only from now on. Called once. */
   readonly failed: (error: Error) => void;
 }
@@ -312,6 +315,7 @@ export class Engine {
         advanced: () => this.#advanced(),
         checkpointWanted: () => this.#parts?.checkpointer.want(),
         failed: (errno, what) => this.#fail(new Error(`${what} failed (errno ${errno})`)),
+        ...(this.#options.flushesToLearn === undefined ? {} : { flushesToLearn: this.#options.flushesToLearn }),
       },
       { durable: row.sequence, logged: recovered.logged.sequence, loggedPosition: recovered.loggedPosition },
     );

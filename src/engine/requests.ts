@@ -78,7 +78,7 @@ export class Requests {
 
   /** Ends when everything that was answered before is durable. */
   flush(request: number): void {
-    this.#state.durability.request((errno) => this.#state.ports.listener.completed(request, errno === 0 ? 0 : Errno.io));
+    this.#state.durability.flush((errno) => this.#state.ports.listener.completed(request, errno === 0 ? 0 : Errno.io));
   }
 
   /** Completion of the disk read or write with this tag (below FIRST_CALL_TAG). */

@@ -228,11 +228,12 @@ export class Writes {
   }
 
   #end(part: number): void {
-    const { table, parts, parking, ended } = this.#options;
+    const { state, table, parts, parking, ended } = this.#options;
     const request = parts.request[part]!;
     parking.flightEnded(request);
     this.endInFlight(part, parts.object[part]!);
     parts.free(part);
+    if (parts.inFlight === 0) state.durability.quiet();
     table.done(request);
     ended();
   }

@@ -73,6 +73,22 @@ const scripts: Readonly<Record<keyof typeof wrongOrders, (planted: Planted) => v
     expect([0, 1]).toContain(pool.read('a', 0));
   },
 
+  'a flush shares a cycle that began before its write landed': (planted) => {
+    const pool = poolWith(planted, { usableSlots: 4 }, 'a');
+    done(pool, pool.write('a', 0, 1));
+    done(pool, pool.flush('a'));
+    done(pool, pool.write('a', 0, 2));
+    pool.hold = isDataSync;
+    const first = pool.flush('a');
+    pool.settle();
+    done(pool, pool.write('a', 0, 3));
+    const second = pool.flush('a');
+    pool.hold = nothing;
+    done(pool, first, second);
+    pool.powerLossAndStart('lose');
+    expect(pool.read('a', 0)).toBe(3);
+  },
+
   'the end of a data sync marks the pool as clean': (planted) => {
     const pool = poolWith(planted, { usableSlots: 4 }, 'a', 'b');
     done(pool, pool.write('a', 0, 1));

@@ -14,11 +14,15 @@ const maximumGranules = 64;
 const largestRingUnits = 4096;
 
 /** What differs from pool to pool beside the sizes of WalkSetup: drawn from its seed, so that a trace needs no more. */
-function tuning(setup: WalkSetup): {
+function tuning(
+  setup: WalkSetup,
+  options: EngineTestOptions,
+): {
   readonly ringUnits: number;
   readonly leafLimit: number;
   readonly checkpointPages: number;
   readonly checkpointAgeMs: number;
+  readonly flushesToLearn: number;
 } {
   const pick = <T>(list: readonly T[], divisor: number): T => list[Math.floor(setup.seed / divisor) % list.length] as T;
   return {
@@ -26,6 +30,8 @@ function tuning(setup: WalkSetup): {
     leafLimit: pick([4, 64, 8], 3),
     checkpointPages: pick([6, 1000], 9),
     checkpointAgeMs: pick([2_000, 600_000], 18),
+    // Random schedules seldom repeat themselves often enough for the engine's own 3.
+    flushesToLearn: options.flushesToLearn ?? pick([1, 3], 2),
   };
 }
 
@@ -33,6 +39,8 @@ const simulatedPoolId = 'p'.repeat(26);
 
 export interface EngineTestOptions {
   readonly maximumRequestBytes?: number;
+  /** How often a pattern of flushes must come before a sync is begun ahead of the next one. */
+  readonly flushesToLearn?: number;
   /** Where a test expects the pool to fail. */
   readonly failed?: (error: Error) => void;
 }
@@ -44,7 +52,7 @@ export function makeEngine(ports: EnginePorts, setup: WalkSetup, options: Engine
     maximumRequestBytes: options.maximumRequestBytes ?? maximumGranules * 4096,
     parkTimeoutMs,
     prewriteAfterTicks: setup.seed % 2 === 0 ? 1 : null,
-    ...tuning(setup),
+    ...tuning(setup, options),
     failed:
       options.failed ??
       ((error) => {

@@ -38,6 +38,8 @@ export interface ScriptedPoolOptions {
   /** Picks the engine's tuning, see engine-subject.ts. */
   readonly seed?: number;
   readonly wrapPorts?: PortsWrapper;
+  /** How often a pattern of flushes must come before a sync is begun ahead of the next one. */
+  readonly flushesToLearn?: number;
   /** Told when the engine gives the pool up; without it that is an error. */
   readonly failed?: (error: Error) => void;
 }
@@ -67,7 +69,7 @@ export class ScriptedPool {
       dataSizeBytes: setup.slots * setup.chunkSizeBytes,
       logSizeBytes: setup.logSizeBytes,
       engineMemoryBytes: subject.engineMemoryBytes,
-      makeEngine: (ports) => makeEngine(ports, setup, options.failed ? { failed: options.failed } : {}),
+      makeEngine: (ports) => makeEngine(ports, setup, options),
       requestBytes: subject.maximumGranules * granuleBytes,
       ...(options.wrapPorts ? { wrapPorts: options.wrapPorts } : {}),
     });

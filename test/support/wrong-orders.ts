@@ -4,7 +4,7 @@
  * `wrapPorts` and `world` break what the engine stands on.
  */
 import { decodePoolRow, encodeRow, type PoolRow } from '../../src/engine/checkpoint-rows.ts';
-import { Durability } from '../../src/engine/durability.ts';
+import { Durability, type Durable } from '../../src/engine/durability.ts';
 import { Engine } from '../../src/engine/engine.ts';
 import { Journal } from '../../src/engine/journal.ts';
 import { Objects } from '../../src/engine/objects.ts';
@@ -47,6 +47,21 @@ export const wrongOrders = {
   'a checkpoint is committed while the data is being synced': (): WrongOrder => ({
     rule: 1,
     plant: () => replaceSyncData({ answersAtOnce: (durability) => !durability.running }),
+  }),
+
+  'a flush shares a cycle that began before its write landed': (): WrongOrder => ({
+    rule: 1,
+    plant: () =>
+      replaceMethod(Durability.prototype, 'request', (original) => {
+        const sharing: Durable[] = [];
+        return function request(this: Durability, done: Durable): void {
+          if (this.running) return void sharing.push(done);
+          original.call(this, (errno) => {
+            done(errno);
+            for (const other of sharing.splice(0)) other(errno);
+          });
+        };
+      }),
   }),
 
   'the end of a data sync marks the pool as clean': (): WrongOrder => {
