@@ -50,6 +50,13 @@ export function arenaBytes(counts: ArenaCounts): number {
   return slotsOffset(counts.devices) + (counts.activeSlots + counts.parkingSlots) * slotBytes;
 }
 
+/** The counts of the arena at the start of the bytes; null where none was made yet, or where there is something else. */
+export function arenaCountsIn(bytes: Uint8Array): ArenaCounts | null {
+  if (bytes.length < headBytes) return null;
+  const [found, , activeSlots, parkingSlots, devices] = new Int32Array(bytes.buffer, bytes.byteOffset, headBytes / 4);
+  return found === magic ? { activeSlots: activeSlots!, parkingSlots: parkingSlots!, devices: devices! } : null;
+}
+
 /** Words of a device's entry and of a slot, counted from their beginnings. */
 export const deviceHandleWord = 2;
 export const deviceHandles = 30;

@@ -41,7 +41,7 @@ export interface DataLoopOptions {
   readonly diskCompleted: (tag: number, result: number) => void;
   /** Empty rounds before the loop blocks, while waits are short; 1: never spins. */
   readonly spinRounds?: number;
-  readonly readsPerRound?: number;
+  readonly readsPerTurn?: number;
 }
 
 export class DataLoop {
@@ -84,7 +84,7 @@ export class DataLoop {
       registered: this.#register(),
       completed: options.diskCompleted,
     });
-    this.#sessions = new Sessions({ arena: this.#arena, ring: this.#ring, readsPerRound: options.readsPerRound ?? defaultReadsPerRound });
+    this.#sessions = new Sessions({ arena: this.#arena, ring: this.#ring, readsPerTurn: options.readsPerTurn ?? defaultReadsPerTurn });
     const { requests } = this.#sessions;
     this.listener = {
       completed: (request, errno) => requests.completed(request, errno),
@@ -281,6 +281,6 @@ const depthWorthPatience = 12;
 const patientCount = 4;
 const patienceMicroseconds = 60;
 const defaultSpinRounds = 200;
-const defaultReadsPerRound = 8;
+const defaultReadsPerTurn = 8;
 /** Under load the background is looked after in one of so many rounds, less one; a power of two less one. */
 const backgroundMask = 15;

@@ -21,8 +21,8 @@ import { Kind } from './user-data.ts';
 export interface SessionsOptions {
   readonly arena: Arena;
   readonly ring: Pick<Ring, 'write' | 'pollReadable' | 'cancelPoll' | 'setFile'>;
-  /** The most reads that one round tries, over all connections. */
-  readonly readsPerRound: number;
+  /** The most reads of one connection that a round tries. */
+  readonly readsPerTurn: number;
 }
 
 export class Sessions {
@@ -33,7 +33,7 @@ export class Sessions {
 
   readonly #arena: Arena;
   readonly #ring: SessionsOptions['ring'];
-  readonly #readsPerRound: number;
+  readonly #readsPerTurn: number;
   readonly #shares: SlotShares;
   readonly #sessions: (Session | null)[];
   /** Circular queue of the sessions to read from. */
@@ -44,7 +44,7 @@ export class Sessions {
   constructor(options: SessionsOptions) {
     this.#arena = options.arena;
     this.#ring = options.ring;
-    this.#readsPerRound = options.readsPerRound;
+    this.#readsPerTurn = options.readsPerTurn;
     const { devices, activeSlots } = options.arena;
     this.#shares = new SlotShares({ slots: activeSlots, devices });
     this.#sessions = Array.from({ length: devices }, () => null);
@@ -119,14 +119,15 @@ export class Sessions {
     return { answered: plan.answer.length, submitted: plan.submit.length };
   }
 
-  /** Reads this round's requests, a part from each connection in turn. Answers whether to come back before the loop waits:
-   * something was read, or not every connection had its turn. */
+  /** Reads this round's requests, a part from each connection in turn: what they bring is submitted in one go, so with more
+   * connections a round is larger. Answers whether to come back before the loop waits: something was read, or not every
+   * connection had its turn. */
   readRequests(): boolean {
     let turns = this.#queueLength;
     if (turns === 0 || !this.accepting) return false;
     const before = this.requests.taken;
-    let budget = this.#readsPerRound;
-    const part = Math.max(2, Math.floor(budget / turns));
+    let budget = Math.min(turns * this.#readsPerTurn, MOST_READS_PER_ROUND);
+    const part = Math.max(LEAST_READS_PER_TURN, Math.min(this.#readsPerTurn, Math.floor(budget / turns)));
     while (turns > 0 && budget > 0) {
       turns--;
       const session = this.#sessions[this.#dequeue()];
@@ -141,7 +142,7 @@ export class Sessions {
     let got = 0;
     while (got < tries && this.requests.take(session)) got++;
     if (session.gone) return got + 1;
-    if (got === tries) session.expected = Math.min(2 * tries, this.#readsPerRound);
+    if (got === tries) session.expected = Math.min(2 * tries, this.#readsPerTurn);
     else session.expected = Math.max(1, got);
     if (got > 0 || !this.requests.mayTake(session)) this.#enqueue(session);
     else if (!session.polling && !session.queued) this.#poll(session);
@@ -194,3 +195,8 @@ export class Sessions {
     session.removed();
   }
 }
+
+/** Reads of one round, over all connections. */
+const MOST_READS_PER_ROUND = 32;
+/** Reads of a connection that has its turn, however many there are. */
+const LEAST_READS_PER_TURN = 2;

@@ -27,12 +27,10 @@ export async function withOfflinePool<Result>(
   if (identity === null) throw new StoreError('not-found', `there is no pool in ${folder}`);
   await refuseKeptMemory(folder, identity.id);
   const pool = await openPool(folder, { sizeBytes: null, lockWaitMs: 0, check: checkHeader });
-  const layout = memoryLayout();
-  const memory = SharedMemory.create({ name: 'chunkstore-offline', sizeBytes: layout.totalBytes });
+  const memory = SharedMemory.create({ name: 'chunkstore-offline', sizeBytes: memoryLayout().totalBytes });
   const data = await DataThreadClient.prepare({
     metadataFolder: pool.metadataFolder,
     memoryDescriptor: memory.descriptor,
-    memory: layout,
     parkTimeoutMs: PARK_TIMEOUT_MS,
     prewrite: false,
     died: (error) => {

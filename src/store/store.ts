@@ -418,7 +418,6 @@ function prepareDataThread(
   return DataThreadClient.prepare({
     metadataFolder: metadataFolderOf(poolFolder),
     memoryDescriptor: parts.memoryDescriptor,
-    memory: memoryLayout(),
     parkTimeoutMs,
     prewrite,
     died,

@@ -49,7 +49,7 @@ async function measureOurs(file: string): Promise<Map<string, Figures>> {
     devices: 1,
     deviceBytes: sizeBytes,
     ...(values.spin === undefined ? {} : { spinRounds: Number(values.spin) }),
-    ...(values.reads === undefined ? {} : { readsPerRound: Number(values.reads) }),
+    ...(values.reads === undefined ? {} : { readsPerTurn: Number(values.reads) }),
     nodeFlags: values.flags === '' ? [] : values.flags.split(' '),
   });
   const results = new Map<string, Figures>();

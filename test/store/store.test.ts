@@ -173,6 +173,29 @@ test(
 );
 
 test(
+  'memory that an earlier program made, with fewer requests under way, is served as it is',
+  async () => {
+    await findPool(options);
+    const earlier = memoryLayout({ activeSlots: 64, parkingSlots: 64, devices: 256 });
+    const memory = SharedMemory.create({ name: 'chunkstore-test', sizeBytes: earlier.totalBytes });
+    await keeper.put('memory', {}, [memory.descriptor]);
+    const prepared = await prepareStore(options);
+    const lock = PoolLock.open(options.poolFolder);
+    lock.take();
+    const store = await prepared.open(lock, { keeperKeys: Promise.resolve(null) });
+    await store.calls.createVolume({ name: 'volume', sizeBytes: MIB, source: null, attributes: {} });
+    const words = new DataView(memory.bytes.buffer, memory.bytes.byteOffset);
+    expect([8, 12, 16].map((at) => words.getUint32(at, true))).toEqual([64, 64, 256]);
+    expect(words.getUint32(earlier.engineOffset, true)).toBe(0x676e6972);
+    await store.stop();
+    store.release();
+    await store.letGo();
+    closeDescriptor(memory.descriptor);
+  },
+  LIMIT_MS,
+);
+
+test(
   'the predecessor makes new memory while this one prepares: that is what counts',
   async () => {
     await findPool(options);

@@ -24,7 +24,7 @@ export interface ChildSetup {
     readonly readOnly: boolean;
   }[];
   readonly spinRounds?: number;
-  readonly readsPerRound?: number;
+  readonly readsPerTurn?: number;
 }
 export type ChildCommand =
   | { readonly kind: 'stop' }
@@ -66,7 +66,7 @@ function serve(setup: ChildSetup): void {
     isBackgroundUrgent: () => false,
     diskCompleted: (tag, result) => target.diskCompleted(tag, result),
     ...(setup.spinRounds === undefined ? {} : { spinRounds: setup.spinRounds }),
-    ...(setup.readsPerRound === undefined ? {} : { readsPerRound: setup.readsPerRound }),
+    ...(setup.readsPerTurn === undefined ? {} : { readsPerTurn: setup.readsPerTurn }),
   });
   const disk = loop.openDisk({ descriptor: openDirect(setup.file, { readOnly: false }), sizeBytes: fs.statSync(setup.file).size });
   const target: FileTarget = new FileTarget({

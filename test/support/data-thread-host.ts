@@ -22,7 +22,7 @@ export interface HostOptions {
   readonly deviceBytes: number;
   readonly readOnly?: boolean;
   readonly spinRounds?: number;
-  readonly readsPerRound?: number;
+  readonly readsPerTurn?: number;
   readonly nodeFlags?: readonly string[];
 }
 
@@ -60,7 +60,7 @@ export class DataThreadHost {
         readOnly: this.#options.readOnly ?? false,
       })),
       ...(this.#options.spinRounds === undefined ? {} : { spinRounds: this.#options.spinRounds }),
-      ...(this.#options.readsPerRound === undefined ? {} : { readsPerRound: this.#options.readsPerRound }),
+      ...(this.#options.readsPerTurn === undefined ? {} : { readsPerTurn: this.#options.readsPerTurn }),
     };
     const program = path.join(import.meta.dirname, 'data-thread-child.ts');
     const descriptors = [

@@ -24,14 +24,13 @@ import type {
   MetadataWatch,
 } from './control.ts';
 import { ARENA_COUNTS } from './memory-layout.ts';
-import type { DataThreadMessage, DataThreadOpening, DataThreadRequest, DataThreadSetup, MemoryLayout, MessageError } from './messages.ts';
+import type { DataThreadMessage, DataThreadOpening, DataThreadRequest, DataThreadSetup, MessageError } from './messages.ts';
 import { workerFile } from './worker-file.ts';
 
 export interface DataThreadOptions {
   /** Where the pool's metadata are. */
   readonly metadataFolder: string;
   readonly memoryDescriptor: number;
-  readonly memory: MemoryLayout;
   /** How long a write waits for room in a full pool. */
   readonly parkTimeoutMs: number;
   readonly prewrite: boolean;
@@ -81,7 +80,6 @@ export class DataThreadClient implements EngineControl, DataDevices, DataStatist
       metadataPort: metadata.port1,
       wakeDescriptor: this.#wakeDescriptor,
       memoryDescriptor: options.memoryDescriptor,
-      memory: options.memory,
       parkTimeoutMs: options.parkTimeoutMs,
       prewrite: options.prewrite,
     };

@@ -19,7 +19,7 @@ import { StoreError } from '../../util/errors.ts';
 import { MetadataStoreClient } from '../metadata/client.ts';
 import { CallTimes } from './call-times.ts';
 import type { DeviceConnection, DeviceStatistics } from './control.ts';
-import { ARENA_COUNTS } from './memory-layout.ts';
+import { type MemoryLayout, memoryLayoutOf } from './memory-layout.ts';
 import type { DataThreadMessage, DataThreadOpening, DataThreadRequest, DataThreadSetup, MessageError } from './messages.ts';
 
 /** About 64 MiB of pages: the map of 256 GiB at 64 KiB a chunk. */
@@ -37,6 +37,7 @@ class DataThread {
   readonly #setup: DataThreadSetup;
   readonly #metadata: MetadataStoreClient;
   readonly #memory: SharedMemory;
+  readonly #layout: MemoryLayout;
   readonly #loop: DataLoop;
   #running: Engine | null = null;
   /** The engine's device of each connection. */
@@ -48,11 +49,12 @@ class DataThread {
     this.#setup = setup;
     const memory = SharedMemory.map(setup.memoryDescriptor);
     this.#memory = memory;
+    this.#layout = memoryLayoutOf(memory.bytes);
     this.#demandKnownLayout();
     this.#metadata = new MetadataStoreClient(setup.metadataPort);
     this.#loop = new DataLoop({
       memory,
-      arena: { ...ARENA_COUNTS, offsetBytes: setup.memory.arenaOffset, lengthBytes: setup.memory.arenaBytes },
+      arena: { ...this.#layout.arena, offsetBytes: this.#layout.arenaOffset, lengthBytes: this.#layout.arenaBytes },
       disks: DISKS,
       wakeDescriptor: setup.wakeDescriptor,
       onWake: () => this.#woken(),
@@ -66,7 +68,7 @@ class DataThread {
   /** Before the pool is asked for: its holder must not give it to somebody who cannot take it. The arena looks for itself. */
   #demandKnownLayout(): void {
     const { bytes } = this.#memory;
-    const { totalBytes, engineOffset } = this.#setup.memory;
+    const { totalBytes, engineOffset } = this.#layout;
     if (bytes.length < totalBytes) {
       throw new StoreError(
         'failed-precondition',
@@ -101,12 +103,13 @@ class DataThread {
   #makeEngine(opening: DataThreadOpening): Engine {
     const setup = this.#setup;
     const { bytes } = this.#memory;
+    const { engineOffset, engineBytes } = this.#layout;
     return new Engine(
       {
         data: this.#loop.openDisk(opening.data),
         log: this.#loop.openDisk(opening.log),
         metadata: this.#metadata,
-        memory: { bytes, engineOffset: setup.memory.engineOffset, engineBytes: setup.memory.engineBytes },
+        memory: { bytes, engineOffset, engineBytes },
         clock: { nowMs: Date.now, elapsedMs: () => performance.now() },
         random: { fill: (target) => void randomFillSync(target) },
         listener: this.#loop.listener,

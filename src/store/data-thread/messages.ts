@@ -12,7 +12,6 @@ export interface DataThreadSetup {
   readonly metadataPort: MessagePort;
   readonly wakeDescriptor: number;
   readonly memoryDescriptor: number;
-  readonly memory: MemoryLayout;
   readonly parkTimeoutMs: number;
   readonly prewrite: boolean;
 }
@@ -22,15 +21,6 @@ export interface DataThreadOpening {
   readonly data: { readonly descriptor: number; readonly sizeBytes: number };
   readonly log: { readonly descriptor: number; readonly sizeBytes: number };
   readonly pool: { readonly poolId: ObjectId; readonly chunkSizeBytes: number };
-}
-
-/** How the shared memory is cut, in bytes from its start. */
-export interface MemoryLayout {
-  readonly arenaOffset: number;
-  readonly arenaBytes: number;
-  readonly engineOffset: number;
-  readonly engineBytes: number;
-  readonly totalBytes: number;
 }
 
 /** The descriptor of a connection is the data thread's from then on. */

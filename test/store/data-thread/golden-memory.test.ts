@@ -2,19 +2,58 @@
  * The sections of the store's shared memory, and the front-end's part of it, written out. A running store's successor
  * finds the old layout: see the head of test/engine/golden-format.test.ts before you change an expectation.
  */
-import { expect, test } from '@jest/globals';
-import { Arena, arenaBytes, SlotState } from '../../../src/block/arena.ts';
+import { describe, expect, test } from '@jest/globals';
+import { Arena, arenaBytes, type ArenaCounts, SlotState } from '../../../src/block/arena.ts';
 import { addHandle } from '../../../src/block/open-handles.ts';
-import { ARENA_COUNTS, memoryLayout } from '../../../src/store/data-thread/memory-layout.ts';
+import { ARENA_COUNTS, memoryLayout, memoryLayoutOf } from '../../../src/store/data-thread/memory-layout.ts';
 
 test('the shared memory is cut as docs/format.md says', () => {
-  expect(ARENA_COUNTS).toEqual({ activeSlots: 64, parkingSlots: 64, devices: 256 });
+  expect(ARENA_COUNTS).toEqual({ activeSlots: 128, parkingSlots: 64, devices: 256 });
   expect(memoryLayout()).toEqual({
+    arena: ARENA_COUNTS,
+    arenaOffset: 0,
+    arenaBytes: 202_149_888,
+    engineOffset: 202_149_888,
+    engineBytes: 18_157_568,
+    totalBytes: 220_307_456,
+  });
+});
+
+describe('memory of a predecessor', () => {
+  const earlier = { activeSlots: 64, parkingSlots: 64, devices: 256 };
+  const earlierLayout = {
+    arena: earlier,
     arenaOffset: 0,
     arenaBytes: 134_778_880,
     engineOffset: 134_778_880,
     engineBytes: 18_157_568,
     totalBytes: 152_936_448,
+  };
+
+  function arenaIn(bytes: Uint8Array, counts: ArenaCounts): Uint8Array {
+    void new Arena({ ...counts, memory: { bytes, address: 65536 }, offsetBytes: 0, lengthBytes: arenaBytes(counts) });
+    return bytes;
+  }
+
+  test('is cut as the program cut it that made it', () => {
+    expect(memoryLayoutOf(arenaIn(new Uint8Array(earlierLayout.totalBytes), earlier))).toEqual(earlierLayout);
+    expect(memoryLayoutOf(arenaIn(new Uint8Array(memoryLayout().totalBytes), ARENA_COUNTS))).toEqual(memoryLayout());
+  });
+
+  test('is cut as its length allows when nothing was written into it yet', () => {
+    expect(memoryLayoutOf(new Uint8Array(earlierLayout.totalBytes))).toEqual(earlierLayout);
+    expect(memoryLayoutOf(new Uint8Array(memoryLayout().totalBytes))).toEqual(memoryLayout());
+  });
+
+  test.each([
+    ['too short for any', new Uint8Array(100)],
+    ['of counts that nobody made', arenaIn(new Uint8Array(memoryLayout().totalBytes), { ...ARENA_COUNTS, activeSlots: 7 })],
+  ])('%s is taken for new, and refused by who opens it', (_, bytes) => {
+    const layout = memoryLayoutOf(bytes);
+    expect(layout).toEqual(memoryLayout());
+    const open = (): unknown =>
+      new Arena({ ...layout.arena, memory: { bytes, address: 65536 }, offsetBytes: 0, lengthBytes: bytes.length });
+    expect(open).toThrow(bytes.length < layout.totalBytes ? /too small/ : /of another kind: version 1, 7 active/);
   });
 });
 
