@@ -9,6 +9,7 @@
  * --folder is on the disk that is measured, the machine's folder for temporary files otherwise. --docs makes
  * docs/performance.md from the run; test/bench/report/write.ts makes it from a FILE of an earlier one.
  */
+import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -34,6 +35,7 @@ async function main(): Promise<number> {
     return WRONG_USE;
   }
   const { options } = parsed;
+  if (!build()) return 1;
   const document = await run(options, interruption());
   console.log(options.output === 'json' ? encodeDocument(document).trimEnd() : reportLines(document).join('\n'));
   const bad = document.parts.filter(({ outcome }) => outcome === 'failed' || outcome === 'not run');
@@ -46,6 +48,12 @@ async function main(): Promise<number> {
   }
   if (options.docs) await writeDocs(document);
   return 0;
+}
+
+/** What runs is dist/: an older one would be measured under the name of this revision. */
+function build(): boolean {
+  const root = path.resolve(import.meta.dirname, '../..');
+  return spawnSync('make', ['--silent', 'build'], { cwd: root, stdio: ['ignore', 2, 2] }).status === 0;
 }
 
 /** What would fail only after minutes of measuring is looked at before. */
