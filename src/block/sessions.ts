@@ -146,7 +146,7 @@ export class Sessions {
     else session.expected = Math.max(1, got);
     if (got > 0 || !this.requests.mayTake(session)) this.#enqueue(session);
     else if (!session.polling && !session.queued) this.#poll(session);
-    return got + 1;
+    return got < tries ? got + 1 : got;
   }
 
   /** Takes the completion of a poll. */

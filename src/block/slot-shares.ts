@@ -1,6 +1,6 @@
 /**
- * How the active slots are shared. Half of them are guaranteed in equal parts to the devices, the rest is for whoever
- * comes first: one device can take most of them, but never those that another one is owed.
+ * How the active slots are shared. Half of them are kept for devices that have less than an equal part of that half, at
+ * least one each; the rest is for whoever comes first. One device can take most of them, but never that half.
  */
 export class SlotShares {
   readonly #slots: number;
@@ -33,7 +33,7 @@ export class SlotShares {
   }
 
   mayTake(device: number): boolean {
-    return this.#free > 0 && (this.#used[device]! < this.#guaranteed || this.#free > this.#owed);
+    return this.#free > 0 && (this.#used[device]! < this.#guaranteed || this.#free > Math.min(this.#owed, this.#slots / 2));
   }
 
   take(device: number): void {

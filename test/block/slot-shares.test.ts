@@ -38,6 +38,13 @@ test('more devices than half the slots are owed one each, more than all share', 
   expect(takeAll(shares, 5)).toBe(2);
 });
 
+test.each([64, 65, 100, 128])('%i devices that do nothing leave the busy one half of the slots', (devices) => {
+  const shares = new SlotShares({ slots: 128, devices });
+  for (let device = 0; device < devices; device++) shares.addDevice(device);
+  expect(takeAll(shares, 0)).toBeGreaterThanOrEqual(64);
+  expect(takeAll(shares, 1)).toBeGreaterThanOrEqual(1);
+});
+
 test('a removed device is owed nothing', () => {
   const shares = new SlotShares({ slots: 64, devices: 8 });
   shares.addDevice(0);
