@@ -76,7 +76,9 @@ export class Durability {
 
   /** No write is under way any more: if a flush is foretold, its cycle begins. */
   quiet(): void {
-    if (this.#cycle === null && this.#brokenErrno === 0 && this.#forecast.isDue(this.#landed)) this.#begin();
+    if (this.#cycle !== null || this.#brokenErrno !== 0 || !this.#forecast.isDue(this.#landed)) return;
+    this.#forecast.guessed(this.#landed);
+    this.#begin();
   }
 
   /** A device's flush: as `request`, and the forecast learns of it. */
