@@ -8,7 +8,7 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { engineSubject } from '../support/engine-subject.ts';
 import { plantedBugs } from '../support/planted-bugs.ts';
-import { printTrace } from '../support/walk-actions.ts';
+import { type Action, printTrace } from '../support/walk-actions.ts';
 import { randomWalk, replay, shrink, type Failure, type WalkSubject } from '../support/walk-runner.ts';
 
 const firstSeed = Number(process.env['CHUNKSTORE_SEED'] ?? Date.now() % 1_000_000_000);
@@ -35,6 +35,18 @@ describe('the engine against the naive model', () => {
     process.stdout.write(`model test: seed ${firstSeed}, ${walks} walks, ${operations} operations, ${events} events\n`);
     expect(operations).toBeGreaterThan(walks * 20);
   }, 600_000);
+
+  test('a disk that still refuses to be erased when a walk ends', () => {
+    const actions: readonly Action[] = [
+      { do: 'create', on: 'a', size: 65_536, n: 3, steps: 0 }, // every third object erases
+      { do: 'settle', n: 4, steps: 0 },
+      { do: 'write', on: 'a', at: 0, count: 1, n: 5, steps: 0 },
+      { do: 'settle', n: 6, steps: 0 },
+      { do: 'fault', kind: 'write', skip: 0, times: 50, n: 7, steps: 0 },
+    ];
+    const setup = { seed: 1, chunkSizeBytes: 16_384, slots: 14, logSizeBytes: 1_048_576 };
+    expect(replay(engineSubject(), { setup, actions })).toBeNull();
+  });
 });
 
 describe('the model test finds a planted bug', () => {

@@ -216,6 +216,11 @@ export class SimulatedDisk {
     return state;
   }
 
+  /** No operation from now on is hit by what was injected. */
+  endFaults(): void {
+    this.#faults = [];
+  }
+
   /** What a read would return now. */
   peek(offsetBytes: number, lengthBytes: number): Uint8Array {
     return this.#view.slice(offsetBytes, offsetBytes + lengthBytes);
