@@ -110,6 +110,12 @@ export class ChunkMoves {
     const { state } = this.#options;
     if (move.failed) return this.#end(move);
     const { target, mask } = move.options;
+    if (state.durability.isWitnessed(target, mask)) {
+      return state.durability.confirm((errno) => {
+        if (errno !== 0) move.failed = true;
+        this.#copy(move);
+      });
+    }
     const record = (): void => {
       state.durability.landed();
       this.#record(move);

@@ -1,19 +1,21 @@
 /**
  * What is durable, and the cycle that makes it so: sync the data, then write and sync the records that existed when the
- * data sync started (design rule 1). Flushes that arrive during a cycle share the next one.
+ * data sync started (design rule 1). A flush that arrives during a cycle shares the next one, or this one if nothing has
+ * landed and nothing was recorded since it began.
  *
  * Invariants: no record is on disk before the data it speaks of; data written in place counts as dirty from the start
  * of a sync on; all is dirty after recovery; nothing is synced when nothing changed. After a failed sync nothing is ever
  * called durable again: the kernel may have dropped the pages that failed.
  *
- * A cycle may begin before anybody asks, when a flush is foretold (flush-forecast.ts): it is the same cycle, and a flush
- * that comes while it runs shares it if nothing has landed and nothing was recorded since it began.
+ * A cycle may begin before anybody asks, when a flush is foretold (flush-forecast.ts). If it covers no more than one write,
+ * and a witness of that (witness.ts), it syncs data and log at once.
  */
 import type { Disk } from './ports.ts';
 import type { DiskCalls } from './disk-calls.ts';
 import { FlushForecast } from './flush-forecast.ts';
 import type { LogPosition, RecordLog } from './record-log.ts';
 import type { RecordRing } from './record-ring.ts';
+import type { PlacedWitness } from './witness.ts';
 
 export interface DurabilityOptions {
   readonly data: Disk;
@@ -21,12 +23,14 @@ export interface DurabilityOptions {
   readonly ring: RecordRing;
   readonly log: RecordLog;
   readonly sequence: () => number;
+  /** Makes a record that changes nothing. */
+  readonly mark: () => void;
   /** The durable sequence has advanced. */
   readonly advanced: () => void;
   /** The log has no room: a checkpoint is needed now. */
   readonly checkpointWanted: () => void;
   readonly failed: (errno: number, what: string) => void;
-  /** How often a pattern of flushes must come before it is acted on. */
+  /** How often a pattern of flushes must come before it is acted on; with 0 each write is taken for the last before one. */
   readonly flushesToLearn?: number;
 }
 
@@ -50,6 +54,9 @@ export class Durability {
   #waitsForRoom: (() => void) | null = null;
   #brokenErrno = 0;
   readonly #forecast: FlushForecast;
+  /** What recovery may examine after a power cut: of the log's last batch, and of the one before it while that is written. */
+  #witnesses: readonly PlacedWitness[] = [];
+  #isQuiesced = false;
   /** Cycles begun since the start. */
   cycles = 0;
 
@@ -74,11 +81,39 @@ export class Durability {
     this.#landed++;
   }
 
-  /** No write is under way any more: if a flush is foretold, its cycle begins. */
-  quiet(): void {
-    if (this.#cycle !== null || this.#brokenErrno !== 0 || !this.#forecast.isDue(this.#landed)) return;
+  /** A flush is foretold: once no write is under way, its cycle may begin. */
+  get isFlushDue(): boolean {
+    return this.#cycle === null && this.#brokenErrno === 0 && !this.#isQuiesced && this.#forecast.isDue(this.#landed);
+  }
+
+  /** No cycle begins any more before it is asked for, and no witness is made. */
+  quiesce(): void {
+    this.#isQuiesced = true;
+  }
+
+  /** Whether nothing is to be made durable but one data write and the record with this sequence, the last one. */
+  isOnlyChange(sequence: number): boolean {
+    return this.#landed - this.#synced === 1 && this.#durable === sequence - 1 && this.#logged === sequence - 1;
+  }
+
+  /** The cycle begins of a flush that is due. `witness`: the last record is this one, of the only change. */
+  beginAhead(witness: PlacedWitness | null): void {
     this.#forecast.guessed(this.#landed);
-    this.#begin();
+    if (witness !== null) this.#witnesses = [...this.#witnesses, witness];
+    this.#begin({ witnessed: witness !== null });
+  }
+
+  /** Whether recovery may examine some of these granules: before they are overwritten, `confirm` must have called back. */
+  isWitnessed(slot: number, mask: number): boolean {
+    for (const witness of this.#witnesses) if (witness.slot === slot && (witness.mask & mask) !== 0) return true;
+    return false;
+  }
+
+  /** Calls back when no witness that there is now will be examined. */
+  confirm(done: Durable): void {
+    const sequence = this.#options.sequence();
+    if (this.#witnesses.some((witness) => witness.sequence === sequence)) this.#options.mark();
+    this.request(done);
   }
 
   /** A device's flush: as `request`, and the forecast learns of it. */
@@ -120,6 +155,7 @@ export class Durability {
     }
     this.#options.ring.trim(ringPosition);
     this.#options.log.trim(logPosition);
+    this.#witnesses = this.#witnesses.filter((witness) => witness.sequence > sequence);
     this.#advance(sequence);
     const waiting = this.#waitsForRoom;
     this.#waitsForRoom = null;
@@ -137,43 +173,58 @@ export class Durability {
     for (const waiter of waiters) waiter(errno);
   }
 
-  #begin(): void {
+  #begin(options: { readonly witnessed: boolean } = { witnessed: false }): void {
     this.#cycle = this.#next;
     this.#next = [];
     this.cycles++;
     const target = this.#options.sequence();
     this.#cycleLanded = this.#landed;
     this.#cycleTarget = target;
+    const finish = (): void => this.#finish(target);
     const afterData = (): void => {
-      if (this.#durable >= target) this.#finish(target);
-      else this.#writeLog(target);
+      if (this.#durable >= target) finish();
+      else this.#writeLog(target, finish);
     };
     if (this.#landed === this.#synced) return afterData();
+    if (options.witnessed) return this.#syncBoth(target, finish);
     this.syncData((errno) => {
       if (errno === 0) afterData();
     });
   }
 
-  #writeLog(target: number): void {
+  /** The log is written while the data is being synced. */
+  #syncBoth(target: number, done: () => void): void {
+    let pending = 2;
+    const over = (): void => {
+      pending--;
+      if (pending === 0) done();
+    };
+    this.syncData((errno) => {
+      if (errno === 0) over();
+    });
+    this.#writeLog(target, over);
+  }
+
+  #writeLog(target: number, done: () => void): void {
     if (this.#brokenErrno !== 0) return;
     if (this.#logged >= target) {
       this.#options.log.sync((errno) => {
         if (errno !== 0) this.#break(errno, 'syncing the record log');
-        else this.#finish(target);
+        else done();
       });
       return;
     }
     this.#options.log.writeBatch(this.#options.ring, this.#loggedPosition, target, (reached, errno) => {
       if (errno !== 0) return void this.#break(errno, 'writing the record log');
       if (reached === null) {
-        this.#waitsForRoom = () => this.#writeLog(target);
+        this.#waitsForRoom = () => this.#writeLog(target, done);
         return this.#options.checkpointWanted();
       }
       if (reached.sequence > this.#logged) {
         this.#logged = reached.sequence;
         this.#loggedPosition = reached.position;
       }
-      this.#writeLog(target);
+      this.#writeLog(target, done);
     });
   }
 
@@ -189,6 +240,8 @@ export class Durability {
   #advance(sequence: number): void {
     if (sequence <= this.#durable) return;
     this.#durable = sequence;
+    // What follows a witness in the log stands in a later batch.
+    if (this.#witnesses.length > 0) this.#witnesses = this.#witnesses.filter((witness) => witness.sequence >= sequence);
     this.#options.advanced();
   }
 

@@ -47,6 +47,7 @@ import { isShortOfSlots } from './shortage.ts';
 import { Slots } from './slots.ts';
 import type { EngineState } from './state.ts';
 import { Tree } from './tree.ts';
+import { WitnessReader } from './witness.ts';
 
 export interface EngineOptions {
   /** What the header of the pool's data says; the metadata must belong to it. */
@@ -207,9 +208,11 @@ export class Engine {
     return isCallWaiting || requests.parkedWrites > 0 || isHalfFull(state) || isShortOfSlots(state);
   }
 
-  /** The process is about to end: nothing is moved any more that nobody waits for, or the disk would not come to rest. */
+  /** The process is about to end: nothing is moved or synced any more that nobody waits for, or the disk would not come to
+   * rest. After the next checkpoint log and ring hold no witness: programs that know none can go on from there. */
   quiesce(): void {
     this.#parts?.defragmenter.quiesce();
+    this.#parts?.state.durability.quiesce();
   }
 
   /** One slice of background work, well below a millisecond; true when there is more to do at once. */
@@ -261,8 +264,15 @@ export class Engine {
       memory: memory.bytes,
       stagingOffset: from + layout.stagingOffset,
     });
+    const witnesses = new WitnessReader({
+      data: this.#ports.data,
+      calls: this.#calls,
+      memory: memory.bytes,
+      roomOffset: from + layout.stagingOffset,
+      chunkSizeBytes: row.chunkSizeBytes,
+    });
     readLogs(
-      { log, ring, poolId: row.poolId, sequence: row.sequence, checksum: row.checksum, life: row.life, position: row.log },
+      { log, ring, poolId: row.poolId, sequence: row.sequence, checksum: row.checksum, life: row.life, position: row.log, witnesses },
       (error, recovered) => {
         if (error !== null || recovered === null) return ready(error);
         try {
@@ -312,6 +322,7 @@ export class Engine {
         ring,
         log,
         sequence: () => journal.sequence,
+        mark: () => void journal.control({ change: 'life', life: this.#running.state.life }),
         advanced: () => this.#advanced(),
         checkpointWanted: () => this.#parts?.checkpointer.want(),
         failed: (errno, what) => this.#fail(new Error(`${what} failed (errno ${errno})`)),

@@ -8,10 +8,13 @@ import {
   entryUnits,
   RecordKind,
   seal,
+  type Witness,
+  witnessUnits,
   writeControl,
   writeEntry,
   writeHead,
   writeTrim,
+  writeWitness,
 } from './record.ts';
 import type { RecordRing } from './record-ring.ts';
 
@@ -53,6 +56,13 @@ export class Journal {
     const at = this.#begin(RecordKind.trim, 1, object, 0);
     writeTrim(this.#ring.buffer, at, firstChunk, chunks);
     return this.#end(at, 1);
+  }
+
+  witness(witness: Witness): number {
+    const units = witnessUnits(witness);
+    const at = this.#begin(RecordKind.witness, units, null, 0);
+    writeWitness(this.#ring.buffer, at, witness);
+    return this.#end(at, units);
   }
 
   control(change: ControlChange): number {

@@ -1,7 +1,7 @@
 /**
  * The record log on disk: a ring of 4 KiB blocks that is written only at flushes, in batches.
  *
- * Invariants: a block is written once a lap, so a torn write can only hurt a batch that nobody was told is durable;
+ * Invariants: a block is written once a lap (but for a batch that a start takes out, see witness.ts), so a torn write can only hurt a batch that nobody was told is durable;
  * each batch names the checksum of the batch before it, so what an older lap or a lost future left behind never
  * continues the chain (but for a single bit that is wrong, see batch-repair.ts); blocks from the last durable checkpoint's position on are never overwritten.
  *
@@ -48,6 +48,8 @@ export class RecordLog {
   #start = 0;
   #end = 0;
   #chain = 0;
+  /** Of a log that was read: where the last batch begins. */
+  #beforeLast: LogPosition | null = null;
 
   constructor(options: RecordLogOptions) {
     this.#options = options;
@@ -174,6 +176,21 @@ export class RecordLog {
     this.#readWindow(batch, done);
   }
 
+  /** Takes the last batch that `recover` found off the disk, durably. The log continues in its place. */
+  eraseLast(done: (errno: number) => void): void {
+    const before = this.#beforeLast;
+    assert(before !== null, 'a batch was read');
+    this.#staging.bytes.fill(0, 0, LOG_BLOCK_BYTES);
+    const tag = this.#options.calls.tag((result) => {
+      if (result !== LOG_BLOCK_BYTES) return done(result < 0 ? -result : 5);
+      this.#end = before.block;
+      this.#chain = before.chain;
+      this.#beforeLast = null;
+      this.sync(done);
+    });
+    this.#options.disk.write((before.block % this.#blocks) * LOG_BLOCK_BYTES, LOG_BLOCK_BYTES, this.#options.stagingOffset, tag);
+  }
+
   #readWindow(batch: (buffer: RecordBuffer, at: number, end: number) => void, done: (errno: number) => void): void {
     const first = this.#end;
     const blocks = Math.min(STAGING_BYTES / LOG_BLOCK_BYTES, this.#blocks - (first % this.#blocks));
@@ -192,6 +209,7 @@ export class RecordLog {
           if (repairBatch(this.#staging, at, expected)) length = this.#validBatch(at, end);
         }
         if (length < 0) return done(0);
+        this.#beforeLast = this.position;
         this.#chain = this.#staging.view.getUint32(at, true);
         this.#end += this.#staging.view.getUint16(at + 60, true);
         batch(this.#staging, at + BATCH_HEADER_BYTES, at + BATCH_HEADER_BYTES + length);

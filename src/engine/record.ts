@@ -10,25 +10,27 @@
  *   14 u8   kind                                      trim:  u32 first chunk, u32 chunks
  *   15 u8   length in units of 64 bytes               control: u32 length, then JSON
  *   16 u48  object number
- *   22 u16  layers (entry)
+ *   22 u16  layers (entry)                        witness: u32 slot, u16 0, u16 mask, u32 checksum of each granule
  */
 import { assert } from '../util/assert.ts';
 import { StoreError } from '../util/errors.ts';
 import { checksum } from './checksum.ts';
 import type { Entry } from './entry.ts';
-import { MAXIMUM_LAYERS } from './geometry.ts';
+import { granulesIn, MAXIMUM_LAYERS } from './geometry.ts';
 import type { ObjectId, ObjectKind } from './control.ts';
 import { isControlChange } from './stored-shapes.ts';
 
 export const RECORD_UNIT_BYTES = 64;
 const FIXED_BYTES = 36;
 const LAYER_BYTES = 8;
+const WITNESS_BYTES = 40;
+const CHECKSUM_BYTES = 4;
 /** JSON of a control record; keeps a record below 255 units. */
 export const MAXIMUM_CONTROL_BYTES = 12288;
 /** Units of the largest record. */
 export const MAXIMUM_UNITS = Math.ceil((FIXED_BYTES + MAXIMUM_CONTROL_BYTES) / RECORD_UNIT_BYTES);
 
-export const RecordKind = { entry: 1, trim: 2, control: 3, skip: 255 } as const;
+export const RecordKind = { entry: 1, trim: 2, control: 3, witness: 4, skip: 255 } as const;
 
 /** A volume or snapshot as it is written down when it is made. */
 export interface ObjectDescription {
@@ -53,6 +55,14 @@ export type ControlChange =
   | { readonly change: 'resize'; readonly number: number; readonly sizeBytes: number }
   /** A process has begun to serve the pool. Shared memory belongs to the pool's present when it names the last life. */
   | { readonly change: 'life'; readonly life: string };
+
+/** What granules of a slot held when the record was made (witness.ts). */
+export interface Witness {
+  readonly slot: number;
+  readonly mask: number;
+  /** One for each granule of the mask, in their order. */
+  readonly checksums: readonly number[];
+}
 
 /** What every record says about itself. */
 export interface RecordHead {
@@ -106,6 +116,35 @@ export function writeTrim(buffer: RecordBuffer, at: number, firstChunk: number, 
   buffer.view.setUint32(at + 32, firstChunk, true);
   buffer.view.setUint32(at + 36, chunks, true);
   zero(buffer.bytes, at + 40, at + RECORD_UNIT_BYTES);
+}
+
+export function witnessUnits({ checksums }: Witness): number {
+  return Math.ceil((WITNESS_BYTES + checksums.length * CHECKSUM_BYTES) / RECORD_UNIT_BYTES);
+}
+
+export function writeWitness(buffer: RecordBuffer, at: number, witness: Witness): void {
+  const { slot, mask, checksums } = witness;
+  const view = buffer.view;
+  view.setUint32(at + 32, slot, true);
+  view.setUint16(at + 36, 0, true);
+  view.setUint16(at + 38, mask, true);
+  let to = at + WITNESS_BYTES;
+  for (const sum of checksums) {
+    view.setUint32(to, sum, true);
+    to += CHECKSUM_BYTES;
+  }
+  zero(buffer.bytes, to, at + witnessUnits(witness) * RECORD_UNIT_BYTES);
+}
+
+/** @throws StoreError data-loss when it cannot be a witness that this program wrote */
+export function readWitness({ view }: RecordBuffer, at: number): Witness {
+  const mask = view.getUint16(at + 38, true);
+  const units = view.getUint8(at + 15);
+  const count = granulesIn(mask);
+  if (WITNESS_BYTES + count * CHECKSUM_BYTES > units * RECORD_UNIT_BYTES)
+    throw new StoreError('data-loss', `a witness of ${units} units speaks of ${count} granules`);
+  const checksums = Array.from({ length: count }, (_, index) => view.getUint32(at + WITNESS_BYTES + index * CHECKSUM_BYTES, true));
+  return { slot: view.getUint32(at + 32, true), mask, checksums };
 }
 
 export function encodeControl(change: ControlChange): Uint8Array {

@@ -15,15 +15,18 @@ import {
   readEntry,
   readHead,
   readTrimChunks,
+  readWitness,
   RecordBuffer,
   RecordKind,
   RECORD_UNIT_BYTES,
   type ControlChange,
   type RecordHead,
+  type Witness,
 } from './record.ts';
 import type { RecordLog, LogPosition } from './record-log.ts';
 import type { RecordRing } from './record-ring.ts';
 import { MISSING } from './tree.ts';
+import type { WitnessReader } from './witness.ts';
 
 /** What the logs hold beyond a checkpoint. */
 export interface Recovered {
@@ -44,6 +47,7 @@ export interface RecoveryInput {
   readonly checksum: number;
   readonly life: string;
   readonly position: LogPosition;
+  readonly witnesses: WitnessReader;
 }
 
 /** Reads both logs and makes the ring hold everything since the checkpoint. */
@@ -51,6 +55,9 @@ export function readLogs(input: RecoveryInput, done: (error: Error | null, recov
   const batches: RecordBuffer[] = [];
   const head = newHead();
   let logged = { sequence: input.sequence, checksum: input.checksum };
+  let loggedBefore = logged;
+  /** What the last batch ends with, if that is a witness. */
+  let witness: Witness | null = null;
   let life = input.life;
   let failure: unknown = null;
   const take = (buffer: RecordBuffer, at: number, end: number): void => {
@@ -63,11 +70,14 @@ export function readLogs(input: RecoveryInput, done: (error: Error | null, recov
   };
   const takeBatch = (buffer: RecordBuffer, at: number, end: number): void => {
     const copy = new RecordBuffer(buffer.bytes.slice(at, end));
+    loggedBefore = logged;
+    witness = null;
     for (let from = 0; readHead(copy, from, copy.bytes.length, head); from += head.units * RECORD_UNIT_BYTES) {
       if (head.sequence <= logged.sequence) continue;
       if (head.sequence !== logged.sequence + 1)
         throw new StoreError('data-loss', `the record log goes on with record ${head.sequence} after record ${logged.sequence}`);
       logged = { sequence: head.sequence, checksum: readChecksum(copy, from) };
+      witness = head.kind === RecordKind.witness ? readWitness(copy, from) : null;
       if (head.kind !== RecordKind.control) continue;
       const change = readControl(copy, from);
       if (change.change === 'life') life = change.life;
@@ -77,8 +87,30 @@ export function readLogs(input: RecoveryInput, done: (error: Error | null, recov
   input.log.recover(input.position, take, (errno) => {
     if (errno !== 0) return done(new StoreError('data-loss', `the pool's record log could not be read (errno ${errno})`), null);
     if (failure !== null) return done(failure as Error, null);
+    const finish = (): void => {
+      try {
+        done(null, combine(input, batches, logged, life));
+      } catch (error) {
+        done(error as Error, null);
+      }
+    };
     try {
-      done(null, combine(input, batches, logged, life));
+      // What shared memory continues has landed.
+      if (witness === null || input.ring.belongsTo(input.poolId, life)) return finish();
+      input.witnesses.compare(witness, (isTrue) => {
+        if (isTrue) return finish();
+        // Before anything else is remembered: the next start may have memory, and would take the batch for a part of its past.
+        input.log.eraseLast((errno) => {
+          if (errno !== 0)
+            return done(
+              new StoreError('data-loss', `a batch that lost its data could not be taken out of the record log (errno ${errno})`),
+              null,
+            );
+          batches.pop();
+          logged = loggedBefore;
+          finish();
+        });
+      });
     } catch (error) {
       done(error as Error, null);
     }
@@ -174,6 +206,7 @@ export class Replay {
       applyChange(this.#state, change, sequence);
       return true;
     }
+    if (kind === RecordKind.witness) return true;
     if (kind !== RecordKind.entry && kind !== RecordKind.trim) {
       throw new StoreError(
         'failed-precondition',

@@ -17,6 +17,7 @@ import type { Parking } from './parking.ts';
 import { Errno, type RequestTable } from './request-table.ts';
 import type { EngineState } from './state.ts';
 import { EMPTY, indexAt, MISSING } from './tree.ts';
+import { witnessOf, type PlacedWitness } from './witness.ts';
 
 export interface WritesOptions {
   readonly state: EngineState;
@@ -36,6 +37,8 @@ export class Writes {
   readonly #entry = new Entry();
   readonly #after = new Entry();
   readonly #waitingForRing: PartList = emptyList();
+  /** The sequence of the record that the part made which ends now. */
+  #recorded = 0;
 
   constructor(options: WritesOptions) {
     this.#options = options;
@@ -140,12 +143,13 @@ export class Writes {
     if (other !== NONE) {
       // Only writes in place of one slot run side by side, and none begins on one that was sealed since.
       if (parts.mustWait(object, chunk, mask) || state.seals.has(parts.slot[other]!)) parts.waitForChunk(part);
-      else this.#issue(part, object, parts.slot[other]!, false);
+      else if (!this.#waitsForConfirmation(part, parts.slot[other]!)) this.#issue(part, object, parts.slot[other]!, false);
       return true;
     }
     if (leaf === EMPTY) this.#entry.clear();
     else leaf.read(indexAt(chunk, 0), this.#entry);
     const inPlace = this.#chooseInPlace(object, chunk, mask);
+    if (inPlace !== HEADER_SLOT && this.#waitsForConfirmation(part, inPlace)) return true;
     if (inPlace !== HEADER_SLOT) markBeforeWriting(state, object, chunk, inPlace, this.#entry);
     const slot = inPlace === HEADER_SLOT ? state.slots.take() : inPlace;
     if (slot === HEADER_SLOT) {
@@ -153,6 +157,14 @@ export class Writes {
       return false;
     }
     this.#issue(part, object, slot, inPlace === HEADER_SLOT);
+    return true;
+  }
+
+  /** True when recovery may examine what the part would overwrite: it starts again when that is over. */
+  #waitsForConfirmation(part: number, slot: number): boolean {
+    const { state, parts } = this.#options;
+    if (!state.durability.isWitnessed(slot, parts.mask[part]!)) return false;
+    state.durability.confirm((errno) => (errno === 0 ? this.startPart(part) : this.giveUp(part, Errno.io)));
     return true;
   }
 
@@ -221,7 +233,8 @@ export class Writes {
     after.copyFrom(before);
     after.withLayer(slot, parts.mask[part]!);
     if (!after.equals(before)) {
-      tree.setEntry(object, chunk, after, journal.entry(object, chunk, after));
+      this.#recorded = journal.entry(object, chunk, after);
+      tree.setEntry(object, chunk, after, this.#recorded);
       if (after.count > 2 || (after.count === 2 && fresh && slots.soonOwned(after.slots[0]!))) mergeWanted(object, chunk);
     }
     this.#end(part);
@@ -232,9 +245,22 @@ export class Writes {
     const request = parts.request[part]!;
     parking.flightEnded(request);
     this.endInFlight(part, parts.object[part]!);
+    if (parts.inFlight === 0 && state.durability.isFlushDue) state.durability.beginAhead(this.#witness(part));
+    this.#recorded = 0;
     parts.free(part);
-    if (parts.inFlight === 0) state.durability.quiet();
     table.done(request);
     ended();
+  }
+
+  /** A record of what the part wrote, if that and the record of it are all that is to be made durable. */
+  #witness(part: number): PlacedWitness | null {
+    const { state, table, parts } = this.#options;
+    const { durability, journal, ports } = state;
+    if (this.#recorded !== journal.sequence || !journal.hasRoom || !durability.isOnlyChange(this.#recorded)) return null;
+    const mask = parts.mask[part]!;
+    const from = table.memory[parts.request[part]!]! + parts.memoryAt[part]!;
+    const payload = ports.memory.bytes.subarray(from, from + granulesIn(mask) * GRANULE_BYTES);
+    const witness = witnessOf(parts.slot[part]!, mask, payload);
+    return { ...witness, sequence: journal.witness(witness) };
   }
 }

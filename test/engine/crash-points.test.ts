@@ -11,8 +11,8 @@ import { begin } from '../support/walk-runner.ts';
 const mostCalls = 2_000;
 
 /** True while the process still dies at that call. */
-function endsAt(calls: number, after: readonly Action[]): boolean {
-  const subject = engineSubject();
+function endsAt(calls: number, after: readonly Action[], flushesToLearn: number): boolean {
+  const subject = engineSubject({ flushesToLearn });
   const trace = { setup, actions: [...beginning, { do: 'doom', calls, n: 100, steps: 0 } as const, ...scenario] };
   try {
     const walk = begin(subject, setup);
@@ -29,7 +29,10 @@ function endsAt(calls: number, after: readonly Action[]): boolean {
   }
 }
 
-describe('everything that was answered survives', () => {
+describe.each([
+  { syncs: 'as they are asked for', flushesToLearn: 3 },
+  { syncs: 'after every write', flushesToLearn: 0 },
+])('everything that was answered survives, with syncs $syncs', ({ flushesToLearn }) => {
   test.each<{ readonly how: string; readonly after: readonly ActionBody[] }>([
     { how: 'the death of the process', after: [] },
     { how: 'a death in its recovery too', after: [{ do: 'start', dieAfter: 6, verify: false }] },
@@ -48,7 +51,7 @@ describe('everything that was answered survives', () => {
     ({ after }) => {
       const rest = actions(...after).map((action) => ({ ...action, n: action.n + 200 }));
       let calls = 1;
-      while (calls < mostCalls && endsAt(calls, rest)) calls += 1;
+      while (calls < mostCalls && endsAt(calls, rest, flushesToLearn)) calls += 1;
       expect(calls).toBeGreaterThan(40);
       expect(calls).toBeLessThan(mostCalls);
     },

@@ -30,6 +30,7 @@ describe.each(faultMoments)('the nth call fails, %s', (moment) => {
     '%s',
     (_, form) => {
       const { cases } = count(failEverywhere(engineSubject(), { form, moment, oneEnd: true }));
+      count(failEverywhere(engineSubject({ flushesToLearn: 0 }), { form, moment, oneEnd: true }));
       // What is read at a start only is not read while the pool serves, and the other way round nothing is left out.
       const none = moment === 'serving' && (form.kind === 'load' || (form.port === 'log' && form.kind === 'read'));
       expect(cases > 0).toBe(!none);

@@ -150,6 +150,18 @@ describe('golden bytes (docs/format.md)', () => {
     expectBytes(ring.buffer.bytes, [...ENTRY_RECORD, ...TRIM_RECORD, ...CONTROL_RECORD, zeros(4 * 64)]);
   });
 
+  test('a witness', () => {
+    const ring = new RecordRing(new Uint8Array(RING_HEADER_BYTES + 64), 1);
+    ring.initialize(POOL_ID, LIFE);
+    const journal = new Journal(ring, { sequence: 0x0102, checksum: 0xdeadbeef });
+    journal.witness({ slot: 0x11223344, mask: 0x0060, checksums: [0x0a0b0c0d, 0x01020304] });
+    expectBytes(ring.buffer.bytes, [
+      '5064f570 efbeadde 030100000000 04 01 000000000000 0000 000000000000 0000',
+      '44332211 0000 6000 0d0c0b0a 04030201',
+      zeros(16),
+    ]);
+  });
+
   test('header of the record ring', () => {
     const { bytes } = filledRing();
     expectBytes(bytes.subarray(0, RING_HEADER_BYTES), [

@@ -7,17 +7,18 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { plantedBugs } from '../support/planted-bugs.ts';
 import { cutEverywhere, describeSequence, sequenceAfter, sequenceAt, sequenceCount, smallSubject } from '../support/short-sequences.ts';
+import type { WalkSubject } from '../support/walk-runner.ts';
 
 const seed = Number(process.env['CHUNKSTORE_SEED'] ?? Date.now() % 1_000_000_000);
 const cutsOfSlice = 1_200;
 const single = sequenceCount(1);
 
 /** Cuts the sequence of that number, if it is no other one's twin. Returns how many cuts that were. */
-function cut(index: number, subject = smallSubject()): number {
+function cut(index: number, ...subjects: readonly WalkSubject[]): number {
   const sequence = sequenceAt(index);
   if (sequence === null) return 0;
   try {
-    return cutEverywhere(sequence, subject);
+    return cutEverywhere(sequence, ...subjects);
   } catch (error) {
     const replay = `replay: make torture SECONDS=1 CAMPAIGN=short-sequences SEED=${index}`;
     throw new Error(`${describeSequence(sequence)}, ${String(error)}\n${replay}`, { cause: error });

@@ -25,7 +25,13 @@ function damageOf(pool: ScriptedPool): DamageReport['chunks'] {
 
 type Planted = WrongOrder | null;
 
-function poolWith(planted: Planted, options: { readonly usableSlots: number; readonly logSizeBytes?: number }, ...names: string[]) {
+interface PoolOptions {
+  readonly usableSlots: number;
+  readonly logSizeBytes?: number;
+  readonly flushesToLearn?: number;
+}
+
+function poolWith(planted: Planted, options: PoolOptions, ...names: string[]) {
   const pool = new ScriptedPool({ ...options, ...(planted?.wrapPorts ? { wrapPorts: planted.wrapPorts } : {}) });
   planted?.world?.(pool.world);
   for (const name of names) pool.create(name);
@@ -36,6 +42,14 @@ function poolWith(planted: Planted, options: { readonly usableSlots: number; rea
 function done(pool: ScriptedPool, ...requests: { readonly answered: boolean; readonly errno: number; readonly error: unknown }[]): void {
   pool.settle();
   for (const { answered, errno, error } of requests) expect({ answered, errno, error }).toEqual({ answered: true, errno: 0, error: null });
+}
+
+/** Writes the first granules, each with one more than its number, and flushes after each. */
+function flushOneByOne(pool: ScriptedPool, granules: number): void {
+  for (let granule = 0; granule < granules; granule += 1) {
+    done(pool, pool.write('a', granule, granule + 1));
+    done(pool, pool.flush('a'));
+  }
 }
 
 const scripts: Readonly<Record<keyof typeof wrongOrders, (planted: Planted) => void>> = {
@@ -87,6 +101,42 @@ const scripts: Readonly<Record<keyof typeof wrongOrders, (planted: Planted) => v
     done(pool, first, second);
     pool.powerLossAndStart('lose');
     expect(pool.read('a', 0)).toBe(3);
+  },
+
+  'recovery believes what the last batch says': (planted) => {
+    const pool = poolWith(planted, { usableSlots: 4, flushesToLearn: 2 }, 'a');
+    flushOneByOne(pool, 4);
+    pool.hold = isDataSync;
+    done(pool, pool.write('a', 4, 5));
+    pool.powerLossAndStart({ data: 'lose', log: 'keep', metadata: 'keep' });
+    expect([0, 5]).toContain(pool.read('a', 4));
+  },
+
+  'a batch that is left out stays on the disk': (planted) => {
+    const pool = poolWith(planted, { usableSlots: 4, flushesToLearn: 2 }, 'a', 'b');
+    flushOneByOne(pool, 4);
+    pool.hold = isDataSync;
+    done(pool, pool.write('a', 4, 5));
+    pool.world.powerLoss({ data: 'lose', log: 'keep', metadata: 'keep' });
+    pool.start(); // its data sync is held: no slot can be taken
+    pool.kill();
+    pool.hold = nothing;
+    pool.start();
+    done(pool, pool.write('b', 0, 6));
+    done(pool, pool.flush('b'));
+    pool.kill();
+    pool.start();
+    pool.powerLossAndStart('lose');
+    expect([pool.read('a', 4), pool.read('b', 0)]).toEqual([0, 6]);
+    expect(pool.problems()).toEqual([]);
+  },
+
+  'what the last batch speaks of is overwritten': (planted) => {
+    const pool = poolWith(planted, { usableSlots: 4, flushesToLearn: 2 }, 'a');
+    flushOneByOne(pool, 5);
+    done(pool, pool.write('a', 4, 6));
+    pool.powerLossAndStart({ data: 'keep', log: 'lose', metadata: 'lose' });
+    expect([5, 6]).toContain(pool.read('a', 4));
   },
 
   'the end of a data sync marks the pool as clean': (planted) => {

@@ -30,8 +30,8 @@ function tuning(
     leafLimit: pick([4, 64, 8], 3),
     checkpointPages: pick([6, 1000], 9),
     checkpointAgeMs: pick([2_000, 600_000], 18),
-    // Random schedules seldom repeat themselves often enough for the engine's own 3.
-    flushesToLearn: options.flushesToLearn ?? pick([1, 3], 2),
+    // Random schedules seldom repeat themselves often enough for the engine's own 3; with 0 each write is taken for the last.
+    flushesToLearn: options.flushesToLearn ?? pick([3, 0, 1], 2),
   };
 }
 
@@ -85,11 +85,12 @@ export function drawSetup(seed: number, random: SeededRandom): WalkSetup {
   };
 }
 
-export function engineSubject(options: { readonly wrapPorts?: PortsWrapper } = {}): WalkSubject {
+export function engineSubject(options: { readonly wrapPorts?: PortsWrapper; readonly flushesToLearn?: number } = {}): WalkSubject {
+  const { flushesToLearn } = options;
   return {
     setup: drawSetup,
     engineMemoryBytes: engineMemoryLayout({ ringUnits: largestRingUnits }).totalBytes,
-    makeEngine: (ports, setup, failed) => makeEngine(ports, setup, { failed }),
+    makeEngine: (ports, setup, failed) => makeEngine(ports, setup, { failed, ...(flushesToLearn === undefined ? {} : { flushesToLearn }) }),
     format: formatSimulatedPool,
     ...(options.wrapPorts ? { wrapPorts: options.wrapPorts } : {}),
     mayBeFull: true,

@@ -12,17 +12,27 @@ import { checksum } from '../../src/engine/checksum.ts';
 import { decodeObjectRow, decodePoolRow, encodeRow } from '../../src/engine/checkpoint-rows.ts';
 import { DiskCalls } from '../../src/engine/disk-calls.ts';
 import { Entry } from '../../src/engine/entry.ts';
-import { FANOUT } from '../../src/engine/geometry.ts';
+import { FANOUT, granulesIn } from '../../src/engine/geometry.ts';
 import { Journal } from '../../src/engine/journal.ts';
 import { STAGING_BYTES } from '../../src/engine/memory-layout.ts';
 import { decodeChecksumRow, Seals } from '../../src/engine/seals.ts';
 import { type ObjectRow, StoredObject } from '../../src/engine/objects.ts';
 import { decodePage, encodePage, InnerPage, isLeaf, LeafPage } from '../../src/engine/page.ts';
 import { decodePoolHeader, encodePoolHeader } from '../../src/engine/pool-format.ts';
-import { type ObjectDescription, readControl, readEntry, RecordBuffer, RecordKind, RECORD_UNIT_BYTES } from '../../src/engine/record.ts';
+import {
+  type ObjectDescription,
+  readControl,
+  readEntry,
+  readWitness,
+  RecordBuffer,
+  RecordKind,
+  RECORD_UNIT_BYTES,
+  type Witness,
+} from '../../src/engine/record.ts';
 import { LOG_BLOCK_BYTES, RecordLog } from '../../src/engine/record-log.ts';
 import { RecordRing, RING_HEADER_BYTES } from '../../src/engine/record-ring.ts';
 import { readLogs, slotsNamed } from '../../src/engine/recovery.ts';
+import { WitnessReader } from '../../src/engine/witness.ts';
 import { FreezeNotes } from '../../src/mount/freeze-notes.ts';
 import { poolSettings } from '../../src/roles/pool-settings.ts';
 import { readPoolIdentity } from '../../src/store/pool/pool.ts';
@@ -39,6 +49,7 @@ const POOL_ID = 'p'.repeat(26);
 const LIFE = 'b'.repeat(26);
 const RING_UNITS = 64;
 const LOG_BLOCKS = 16;
+const CHUNK_BYTES = 65_536;
 /** No decoder of a few KiB takes so long, unless it goes round and round. */
 const LIMIT_MS = 10_000;
 
@@ -134,6 +145,7 @@ const DECODERS: Readonly<Record<string, Decoder>> = {
       position = (position + head.units) >>> 0;
       if (head.kind === RecordKind.control) readControl(ring.buffer, at);
       if (head.kind === RecordKind.entry) readEntry(ring.buffer, at, entry);
+      if (head.kind === RecordKind.witness) readWitness(ring.buffer, at);
     }
   },
   'record log': (random) => readDamagedLog(random),
@@ -206,12 +218,18 @@ function filledRing(random: SeededRandom): { readonly bytes: Uint8Array; readonl
       ring.read(ring.head, head);
       ring.trim((ring.head + head.units) >>> 0);
     }
-    const kind = random.below(4);
-    if (kind === 0) journal.trim(object, random.below(100), random.below(100));
+    const kind = random.below(5);
+    if (kind === 4) journal.witness(randomWitness(random));
+    else if (kind === 0) journal.trim(object, random.below(100), random.below(100));
     else if (kind === 1) journal.control({ change: 'create', object: DESCRIPTION });
     else journal.entry(object, random.below(100), randomEntry(random));
   }
   return { bytes, ring };
+}
+
+function randomWitness(random: SeededRandom): Witness {
+  const mask = random.below(65_536);
+  return { slot: random.below(20), mask, checksums: Array.from({ length: granulesIn(mask) }, () => random.bits()) };
 }
 
 function damageRing(random: SeededRandom, bytes: Uint8Array): void {
@@ -252,8 +270,18 @@ function readDamagedLog(random: SeededRandom): void {
       stagingOffset: 0,
     });
   };
+  const data = new SimulatedDisk({ name: 'data', sizeBytes: 10 * CHUNK_BYTES, memory, random });
+  const dataCalls = new DiskCalls();
+  const witnesses = new WitnessReader({
+    data: data.open((tag, result) => dataCalls.completed(tag, result)),
+    calls: dataCalls,
+    memory,
+    roomOffset: 0,
+    chunkSizeBytes: CHUNK_BYTES,
+  });
   const finish = (): void => {
     while (disk.pending > 0) disk.finish(0);
+    while (data.pending > 0) data.finish(0);
   };
   const { bytes, ring } = filledRing(random);
   // What stands in a batch was written by somebody: now and then by somebody else.
@@ -274,7 +302,16 @@ function readDamagedLog(random: SeededRandom): void {
   const found = new RecordRing(new Uint8Array(RING_HEADER_BYTES + 1_024 * RECORD_UNIT_BYTES), 1_024);
   let over = false;
   let failure: Error | null = null;
-  const input = { log: open(), ring: found, poolId: POOL_ID, sequence, checksum: 0, life: LIFE, position: { block: 0, chain: 0 } };
+  const input = {
+    log: open(),
+    ring: found,
+    poolId: POOL_ID,
+    sequence,
+    checksum: 0,
+    life: LIFE,
+    position: { block: 0, chain: 0 },
+    witnesses,
+  };
   readLogs(input, (error) => {
     over = true;
     failure = error;

@@ -7,7 +7,7 @@ import type { CheckReport, ControlRequest, ObjectInfo, PoolInfo } from '../../sr
 import type { StoreError } from '../../src/util/errors.ts';
 import { engineSubject, makeEngine } from './engine-subject.ts';
 import { makeId } from './walk-actions.ts';
-import type { DiskOperationKind } from './simulated-disk.ts';
+import { sectorSizeBytes, type DiskOperationKind } from './simulated-disk.ts';
 import { SimulatedWorld, type PortsWrapper } from './simulated-world.ts';
 
 const granuleBytes = 4096;
@@ -69,7 +69,7 @@ export class ScriptedPool {
       dataSizeBytes: setup.slots * setup.chunkSizeBytes,
       logSizeBytes: setup.logSizeBytes,
       engineMemoryBytes: subject.engineMemoryBytes,
-      makeEngine: (ports) => makeEngine(ports, setup, options),
+      makeEngine: (ports) => makeEngine(ports, setup, { flushesToLearn: 1, ...options }),
       requestBytes: subject.maximumGranules * granuleBytes,
       ...(options.wrapPorts ? { wrapPorts: options.wrapPorts } : {}),
     });
@@ -187,6 +187,24 @@ export class ScriptedPool {
     this.settle();
     if (!pending.answered || pending.errno !== 0) throw new Error(`no answer to the read of ${name} (error ${pending.errno})`);
     return pending.values[0]!;
+  }
+
+  /** The bytes that begin the sectors of one granule, each once; nothing may hold the read up. */
+  readSectors(name: string, granule: number): number[] {
+    let found: number[] = [];
+    const { world } = this;
+    const deviceId = this.id(name);
+    world.call(() => world.frontEnd.attach(deviceId));
+    const request = { operation: Operation.read, deviceId, offsetBytes: granule * granuleBytes, lengthBytes: granuleBytes };
+    world.call(() =>
+      world.frontEnd.submit(request, (errno, bytes) => {
+        if (errno === 0)
+          found = [...new Set(Array.from({ length: granuleBytes / sectorSizeBytes }, (_, at) => bytes[at * sectorSizeBytes]!))];
+      }),
+    );
+    this.settle();
+    if (found.length === 0) throw new Error(`no answer to the read of ${name}`);
+    return found;
   }
 
   detach(name: string): void {

@@ -107,8 +107,16 @@ export function describeSequence({ letters, schedule, beginning }: Sequence): st
   return `${letters.map((letter) => ('on' in letter ? `${letter.do} ${letter.on}` : letter.do)).join(', ')} (${schedule}, ${beginning})`;
 }
 
-/** Cuts the sequence at every port call of its last operation. How many cuts that were; throws at the first that lost something. */
-export function cutEverywhere(sequence: Sequence, subject: WalkSubject = smallSubject()): number {
+/**
+ * Cuts the sequence at every port call of its last operation, by default of an engine that begins no sync ahead, and of one
+ * that does so after every write. How many cuts that were; throws at the first that lost something.
+ */
+export function cutEverywhere(sequence: Sequence, ...subjects: readonly WalkSubject[]): number {
+  const all = subjects.length > 0 ? subjects : [smallSubject(), smallSubject({ flushesToLearn: 0 })];
+  return all.reduce((cuts, subject) => cuts + cutAll(sequence, subject), 0);
+}
+
+function cutAll(sequence: Sequence, subject: WalkSubject): number {
   const actions = actionsOf(sequence);
   if (actions === null) return 0;
   let cuts = 0;
@@ -162,10 +170,10 @@ function cutAt(subject: WalkSubject, cut: Cut): 'cut' | 'over' | 'impossible' {
 }
 
 /** The engine with requests and a ring as small as the sequences need: most of a run would be clearing memory. */
-export function smallSubject(): WalkSubject {
+export function smallSubject(options: { readonly flushesToLearn?: number } = {}): WalkSubject {
   return {
     ...engineSubject(),
-    makeEngine: (ports, ofPool) => makeEngine(ports, ofPool, { maximumRequestBytes: maximumGranules * 4096 }),
+    makeEngine: (ports, ofPool) => makeEngine(ports, ofPool, { ...options, maximumRequestBytes: maximumGranules * 4096 }),
     maximumGranules,
   };
 }

@@ -13,6 +13,7 @@ import { Flights } from '../../src/engine/part-lists.ts';
 import { RecordLog } from '../../src/engine/record-log.ts';
 import { Slots } from '../../src/engine/slots.ts';
 import { Tree } from '../../src/engine/tree.ts';
+import { WitnessReader } from '../../src/engine/witness.ts';
 import { replaceGetter, replaceMethod } from './planted-bugs.ts';
 import type { PortsWrapper, SimulatedWorld } from './simulated-world.ts';
 
@@ -62,6 +63,29 @@ export const wrongOrders = {
           });
         };
       }),
+  }),
+
+  'recovery believes what the last batch says': (): WrongOrder => ({
+    rule: 1,
+    plant: () => replaceMethod(WitnessReader.prototype, 'compare', () => (_, done) => done(true)),
+  }),
+
+  'a batch that is left out stays on the disk': (): WrongOrder => ({
+    rule: 1,
+    wrapPorts: (ports) => {
+      const { log, memory } = ports;
+      const write: typeof log.write = (offset, length, from, tag) => {
+        const isErasing = memory.bytes.subarray(from, from + length).every((byte) => byte === 0);
+        if (isErasing) log.read(offset, length, from, tag);
+        else log.write(offset, length, from, tag);
+      };
+      return { ...ports, log: { ...log, write } };
+    },
+  }),
+
+  'what the last batch speaks of is overwritten': (): WrongOrder => ({
+    rule: 1,
+    plant: () => replaceMethod(Durability.prototype, 'isWitnessed', () => () => false),
   }),
 
   'the end of a data sync marks the pool as clean': (): WrongOrder => {

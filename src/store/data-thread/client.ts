@@ -171,6 +171,7 @@ export class DataThreadClient implements EngineControl, DataDevices, DataStatist
    */
   async stop(): Promise<void> {
     try {
+      await this.#ask({ kind: 'quiesce' });
       await this.call({ kind: 'checkpoint' });
     } catch (error) {
       this.#options.warned(`no checkpoint at the end: ${(error as Error).message}`);

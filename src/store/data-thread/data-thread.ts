@@ -173,8 +173,10 @@ class DataThread {
         return reply(null, this.#statistics());
       case 'metadataSpace':
         return this.#metadataSpace(request, reply);
-      case 'stop':
+      case 'quiesce':
         this.#engine.quiesce();
+        return reply(null, null);
+      case 'stop':
         this.#loop.stop();
         return reply(null, null);
     }

@@ -35,6 +35,8 @@ export type DataThreadRequest =
   | { readonly kind: 'statistics' }
   /** Fresh: the metadata thread is asked, and not only what it said last. */
   | { readonly kind: 'metadataSpace'; readonly fresh: boolean }
+  /** Begins nothing any more that nobody waits for; `stop` follows. */
+  | { readonly kind: 'quiesce' }
   /** Answers what is under way, and ends. */
   | { readonly kind: 'stop' };
 

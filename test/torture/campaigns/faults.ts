@@ -10,6 +10,7 @@ const actionsPerWalk = 200;
 
 export async function run(options: CampaignOptions): Promise<CampaignResult> {
   const subject = engineSubject();
+  const ahead = engineSubject({ flushesToLearn: 0 });
   const deadline = performance.now() + options.seconds * 1000;
   let cases = 0;
   let stopped = 0;
@@ -17,7 +18,8 @@ export async function run(options: CampaignOptions): Promise<CampaignResult> {
     const form = faultForms[seed % faultForms.length]!;
     const moment = faultMoments[Math.floor(seed / faultForms.length) % faultMoments.length]!;
     try {
-      for (const tally of [walkWithFaults(subject, seed, actionsPerWalk), failEverywhere(subject, { form, moment })]) {
+      const failures = [failEverywhere(subject, { form, moment }), failEverywhere(ahead, { form, moment })];
+      for (const tally of [walkWithFaults(subject, seed, actionsPerWalk), ...failures]) {
         cases += tally.cases;
         stopped += tally.stopped;
       }
