@@ -59,7 +59,7 @@ export class RecordRing {
 
   /** Empties it for a pool. `life` is the one before its first record. It counts from `publish` on. */
   initialize(poolId: string, life: string): void {
-    Atomics.store(this.#words, FIELD.magic, 0);
+    this.forget();
     this.#setText(AT.pool, poolId);
     this.#words[FIELD.base] = 0;
     this.#setText(AT.lives, life);
@@ -72,6 +72,19 @@ export class RecordRing {
   /** It holds everything since the checkpoint: a successor may believe it. */
   publish(): void {
     Atomics.store(this.#words, FIELD.magic, MAGIC);
+  }
+
+  /** It belongs to no pool any more. */
+  forget(): void {
+    Atomics.store(this.#words, FIELD.magic, 0);
+  }
+
+  /** Of the last record that it has; 0: none. */
+  lastSequence(): number {
+    const head: RecordHead = { sequence: 0, kind: 0, units: 0, objectNumber: 0, incarnation: 0 };
+    let position = this.head;
+    while (this.read(position, head) !== null) position = (position + head.units) >>> 0;
+    return head.sequence;
   }
 
   /** A durable checkpoint has this life; call before the records up to there are trimmed. Two places take turns, so that a

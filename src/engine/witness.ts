@@ -5,7 +5,8 @@
  * Such a batch has two records: the entry of a write, and the witness of what was written. After a power cut it may be there
  * without that data. It can only be the last batch then: the next one is begun when both syncs are over. So recovery compares
  * what the last batch says with what the disk has, and takes the batch out of the log where they differ: nobody was told that
- * it is durable. A granule that cannot be read says nothing against it, because somebody may have been told.
+ * it is durable. A granule whose sectors the disk has lost (`LOST_SECTORS`) says nothing against it, because somebody may
+ * have been told.
  *
  * Invariant: what the last batch's witness speaks of is not overwritten. Who would write there has a batch written after it
  * first, if need be one that says nothing new (`Durability.confirm`). After a start nothing is written in place, and no
@@ -20,6 +21,8 @@ import type { Witness } from './record.ts';
 
 /** A disk may fail to read once what it can read a moment later. */
 const READ_TRIES = 3;
+/** EIO and ENODATA (what the kernel makes of a medium error): the rest of the disk may be well. */
+const LOST_SECTORS: readonly number[] = [5, 61];
 
 /** With the sequence of its record. */
 export interface PlacedWitness extends Witness {
@@ -51,10 +54,11 @@ export class WitnessReader {
   }
 
   /**
-   * Calls back with whether the disk has what the witness says, as far as it can be read.
+   * Calls back with whether the disk has what the witness says, as far as its sectors can be read; or with an error,
+   * `unavailable`, when the disk answers none at the moment.
    * @throws StoreError data-loss when it speaks of what cannot be
    */
-  compare(witness: Witness, done: (isTrue: boolean) => void): void {
+  compare(witness: Witness, done: (error: StoreError | null, isTrue: boolean) => void): void {
     const { data, calls, memory, roomOffset, chunkSizeBytes } = this.#options;
     const first = 31 - Math.clz32(witness.mask & -witness.mask);
     const count = granulesIn(witness.mask);
@@ -66,15 +70,24 @@ export class WitnessReader {
         `the record log ends with a witness of granules that cannot be (slot ${witness.slot}, mask ${witness.mask})`,
       );
     const compareFrom = (index: number, tries: number): void => {
-      if (index === count) return done(true);
+      if (index === count) return done(null, true);
       const tag = calls.tag((result) => {
-        if (result !== GRANULE_BYTES) return tries < READ_TRIES ? compareFrom(index, tries + 1) : compareFrom(index + 1, 1);
+        if (result !== GRANULE_BYTES && tries < READ_TRIES) return compareFrom(index, tries + 1);
+        if (result < 0 && !LOST_SECTORS.includes(-result)) return done(unreadable(-result), false);
+        if (result !== GRANULE_BYTES) return compareFrom(index + 1, 1);
         const isTrue = crc32(memory.subarray(roomOffset, roomOffset + GRANULE_BYTES)) === witness.checksums[index];
         if (isTrue) compareFrom(index + 1, 1);
-        else done(false);
+        else done(null, false);
       });
       data.read(start + index * GRANULE_BYTES, GRANULE_BYTES, roomOffset, tag);
     };
     compareFrom(0, 1);
   }
+}
+
+function unreadable(errno: number): StoreError {
+  return new StoreError(
+    'unavailable',
+    `the pool's data could not be compared with the end of its record log (errno ${errno}): see to its disk, then start again`,
+  );
 }

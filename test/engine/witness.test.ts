@@ -163,6 +163,42 @@ describe('after a power cut in the middle of such a flush', () => {
     expect(read(pool, 0, 5)).toEqual([1, 2, 3, 4, 5]);
   });
 
+  test('the start after one that could not read its data, and went no further, compares again', () => {
+    const pool = taught();
+    settled(pool, pool.control({ kind: 'checkpoint' }));
+    pool.hold = is('data', 'sync');
+    settled(pool, pool.write('a', 4, 5));
+    pool.world.powerLoss({ data: 'lose', log: 'keep', metadata: 'keep' });
+    pool.world.fail({ port: 'data', kind: 'read', skip: 0, times: 3, errno: 5 });
+    pool.world.fail({ port: 'metadata', kind: 'page', skip: 0, times: 1, how: 'error' });
+    expect(() => pool.start()).toThrow('simulated');
+    pool.kill();
+    pool.hold = nothing;
+    pool.start();
+    expect(read(pool, 0, 5)).toEqual([1, 2, 3, 4, 0]);
+    sound(pool);
+    pool.powerLossAndStart('lose');
+    expect(read(pool, 0, 5)).toEqual([1, 2, 3, 4, 0]);
+  });
+
+  test('a start that cannot read the disk at all ends with an error, and the next one compares', () => {
+    const pool = taught();
+    pool.hold = is('data', 'sync');
+    settled(pool, pool.write('a', 4, 5));
+    pool.world.powerLoss({ data: 'lose', log: 'keep', metadata: 'keep' });
+    pool.world.fail({ port: 'data', kind: 'read', skip: 0, times: 3, errno: 19 });
+    expect(() => pool.start()).toThrow(
+      new StoreError(
+        'unavailable',
+        "the pool's data could not be compared with the end of its record log (errno 19): see to its disk, then start again",
+      ),
+    );
+    pool.kill();
+    pool.start();
+    expect(read(pool, 0, 5)).toEqual([1, 2, 3, 4, 0]);
+    sound(pool);
+  });
+
   test('a second power cut before the new life is durable changes nothing', () => {
     const pool = taught();
     pool.hold = is('data', 'sync');

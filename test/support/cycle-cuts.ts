@@ -99,15 +99,22 @@ export function cutCycles(seed: number, steps: number, wrapPorts?: PortsWrapper)
     const held = random.pick(['data', 'log', 'both'] as const);
     pool.hold = ({ disk, kind }: WaitingOperation) => kind === 'sync' && (held === 'both' || disk === held);
   };
+  const zero = (): void =>
+    put((granule) => {
+      settled(pool.zero('a', granule));
+      return 0;
+    });
   const cut = (): void => {
     const [data, log, metadata] = [random.pick(styles), random.pick(styles), random.pick(styles)] as const;
     tally.cuts += 1;
     underWay = [];
     pool.world.powerLoss({ data, log, metadata });
-    if (random.chance(0.3)) holdSome();
+    if (random.chance(0.5)) holdSome();
     begin();
     // The next one may find the memory of one that never came to an end with its start.
-    for (; random.chance(0.3); begin()) {
+    for (; random.chance(0.4); begin()) {
+      // Records that need no slot, so that memory goes on behind the log.
+      if (pool.world.ready && random.chance(0.6)) for (let count = random.between(2, 6); count > 0; count -= 1) zero();
       if (pool.world.ready && random.chance(0.5)) settled(pool.control({ kind: 'checkpoint' }));
       if (random.chance(0.3)) holdSome();
       if (random.chance(0.5)) pool.kill();
@@ -128,11 +135,7 @@ export function cutCycles(seed: number, steps: number, wrapPorts?: PortsWrapper)
         return value;
       });
     },
-    zero: () =>
-      put((granule) => {
-        settled(pool.zero('a', granule));
-        return 0;
-      }),
+    zero,
     flush,
     hold: holdSome,
     release,

@@ -67,7 +67,7 @@ export const wrongOrders = {
 
   'recovery believes what the last batch says': (): WrongOrder => ({
     rule: 1,
-    plant: () => replaceMethod(WitnessReader.prototype, 'compare', () => (_, done) => done(true)),
+    plant: () => replaceMethod(WitnessReader.prototype, 'compare', () => (_, done) => done(null, true)),
   }),
 
   'a batch that is left out stays on the disk': (): WrongOrder => ({
