@@ -138,6 +138,10 @@ export class Sessions {
 
   /** Answers the number of reads tried. */
   #readFrom(session: Session, limit: number): number {
+    if (!this.requests.mayTake(session)) {
+      this.#enqueue(session);
+      return 0;
+    }
     const tries = Math.min(session.expected, limit);
     let got = 0;
     while (got < tries && this.requests.take(session)) got++;

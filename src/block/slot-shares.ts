@@ -1,6 +1,6 @@
 /**
- * How the active slots are shared. Half of them are kept for devices that have less than an equal part of that half, at
- * least one each; the rest is for whoever comes first. One device can take most of them, but never that half.
+ * How the active slots are shared. Half of them are kept for devices that have less than an equal part of that half, or
+ * none; the rest is for whoever comes first. One device can take most of them, but never that half.
  */
 export class SlotShares {
   readonly #slots: number;
@@ -49,8 +49,7 @@ export class SlotShares {
   }
 
   #divide(): void {
-    const part = Math.floor(this.#slots / 2 / Math.max(1, this.#devices));
-    this.#guaranteed = part > 0 ? part : this.#devices <= this.#slots ? 1 : 0;
+    this.#guaranteed = Math.max(1, Math.floor(this.#slots / 2 / Math.max(1, this.#devices)));
     this.#owed = 0;
     for (let device = 0; device < this.#used.length; device++) {
       if (this.#present[device] === 1) this.#owed += Math.max(0, this.#guaranteed - this.#used[device]!);

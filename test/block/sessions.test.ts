@@ -33,7 +33,7 @@ beforeEach(() => {
   ];
 });
 afterEach(() => {
-  for (const back of takeBack) back();
+  for (const back of takeBack.toReversed()) back();
   fs.closeSync(memory.descriptor);
 });
 
@@ -54,3 +54,24 @@ test.each([1, 2, 3, 4, 5, 6, 7, 8, 15, 16, 17, 33, 64])(
     expect(total / rounds).toBeGreaterThan(Math.min(connections * 8, 32) * 0.85);
   },
 );
+
+test('connections that wait for a slot do not keep the others from being read', () => {
+  takeBack = [
+    ...takeBack,
+    replaceMethod(
+      Requests.prototype,
+      'mayTake',
+      () =>
+        ({ index }: Session) =>
+          index >= 48,
+    ),
+  ];
+  const sessions = new Sessions({ arena: openArena(memory, counts), ring, readsPerTurn: 8 });
+  for (let connection = 1; connection <= 64; connection++)
+    sessions.add({ connection, incarnation: 1, device: connection, fuseDescriptor: -1, sizeBytes: 4096, readOnly: false });
+  for (let round = 0; round < 100; round++) sessions.readRequests();
+  reads = [];
+  for (let round = 0; round < 100; round++) sessions.readRequests();
+  expect(reads.slice(0, 48)).toEqual(Array.from({ length: 48 }));
+  expect(reads.reduce((sum, count) => sum + count, 0)).toBe(3200);
+});

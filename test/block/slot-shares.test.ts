@@ -30,12 +30,12 @@ test('what is given back goes to whom it is owed first', () => {
   expect([shares.mayTake(0), shares.mayTake(1)]).toEqual([false, true]);
 });
 
-test('more devices than half the slots are owed one each, more than all share', () => {
+test('more devices than half the slots are owed one each', () => {
   const shares = new SlotShares({ slots: 4, devices: 8 });
   for (const device of [0, 1, 2]) shares.addDevice(device);
   expect(takeAll(shares, 0)).toBe(2);
   for (const device of [3, 4, 5]) shares.addDevice(device);
-  expect(takeAll(shares, 5)).toBe(2);
+  expect(takeAll(shares, 5)).toBe(1);
 });
 
 test.each([64, 65, 100, 128])('%i devices that do nothing leave the busy one half of the slots', (devices) => {
@@ -43,6 +43,12 @@ test.each([64, 65, 100, 128])('%i devices that do nothing leave the busy one hal
   for (let device = 0; device < devices; device++) shares.addDevice(device);
   expect(takeAll(shares, 0)).toBeGreaterThanOrEqual(64);
   expect(takeAll(shares, 1)).toBeGreaterThanOrEqual(1);
+});
+
+test('however many devices there are, half of the slots are kept for those that have none', () => {
+  const shares = new SlotShares({ slots: 8, devices: 32 });
+  for (let device = 0; device < 32; device++) shares.addDevice(device);
+  expect([takeAll(shares, 0), takeAll(shares, 1), takeAll(shares, 2)]).toEqual([4, 1, 1]);
 });
 
 test('a removed device is owed nothing', () => {
