@@ -79,12 +79,16 @@ export class RecordRing {
     Atomics.store(this.#words, FIELD.magic, 0);
   }
 
-  /** Of the last record that it has; 0: none. */
-  lastSequence(): number {
+  /** Of the last record that is more than the beginning of a life; 0: none. */
+  lastChange(): number {
     const head: RecordHead = { sequence: 0, kind: 0, units: 0, objectNumber: 0, incarnation: 0 };
+    let last = 0;
     let position = this.head;
-    while (this.read(position, head) !== null) position = (position + head.units) >>> 0;
-    return head.sequence;
+    for (let at = this.read(position, head); at !== null; at = this.read(position, head)) {
+      position = (position + head.units) >>> 0;
+      if (this.#lifeAt(at, head) === null) last = head.sequence;
+    }
+    return last;
   }
 
   /** A durable checkpoint has this life; call before the records up to there are trimmed. Two places take turns, so that a
@@ -105,11 +109,16 @@ export class RecordRing {
     let position = this.head;
     for (let at = this.read(position, head); at !== null; at = this.read(position, head)) {
       position = (position + head.units) >>> 0;
-      if (head.kind !== RecordKind.control) continue;
-      const change = readControl(this.buffer, at);
-      if (change.change === 'life' && change.life === life) return true;
+      if (this.#lifeAt(at, head) === life) return true;
     }
     return false;
+  }
+
+  /** The life that a record begins, if it does. */
+  #lifeAt(at: number, head: RecordHead): string | null {
+    if (head.kind !== RecordKind.control) return null;
+    const change = readControl(this.buffer, at);
+    return change.change === 'life' ? change.life : null;
   }
 
   get head(): number {

@@ -95,13 +95,13 @@ export function readLogs(input: RecoveryInput, done: (error: Error | null, recov
       }
     };
     try {
-      // What shared memory goes on from has landed. Memory that ends where the log does may be that of a start which could
-      // not read what it compared.
-      if (witness === null || (input.ring.belongsTo(input.poolId, life) && input.ring.lastSequence() > logged.sequence)) return finish();
+      // What memory goes on from has landed. But memory with nothing new, or a new life only, may be that of a start which
+      // could not read what it compared.
+      if (witness === null || (input.ring.belongsTo(input.poolId, life) && input.ring.lastChange() > logged.sequence)) return finish();
       input.witnesses.compare(witness, (error, isTrue) => {
         if (error !== null) return done(error, null);
         if (isTrue) return finish();
-        // The log has all that memory has, so memory is made anew from it; a start after this one must not believe the old.
+        // The log has every change that memory has, so memory is made anew from it; a start after this one must not believe the old.
         input.ring.forget();
         // Before anything else is remembered: the next start may have memory, and would take the batch for a part of its past.
         input.log.eraseLast((errno) => {

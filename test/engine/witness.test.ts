@@ -181,6 +181,22 @@ describe('after a power cut in the middle of such a flush', () => {
     expect(read(pool, 0, 5)).toEqual([1, 2, 3, 4, 0]);
   });
 
+  test('so does the start after one that died before its life was durable', () => {
+    const pool = taught();
+    pool.hold = is('data', 'sync');
+    settled(pool, pool.write('a', 4, 5));
+    pool.world.powerLoss({ data: 'lose', log: 'keep', metadata: 'keep' });
+    pool.world.fail({ port: 'data', kind: 'read', skip: 0, times: 3, errno: 5 });
+    pool.start();
+    pool.kill();
+    pool.hold = nothing;
+    pool.start();
+    expect(read(pool, 0, 5)).toEqual([1, 2, 3, 4, 0]);
+    sound(pool);
+    pool.powerLossAndStart('lose');
+    expect(read(pool, 0, 5)).toEqual([1, 2, 3, 4, 0]);
+  });
+
   test('a start that cannot read the disk at all ends with an error, and the next one compares', () => {
     const pool = taught();
     pool.hold = is('data', 'sync');
