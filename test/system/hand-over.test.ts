@@ -52,7 +52,8 @@ describeIf(
   async function expectAllIsWell(): Promise<void> {
     await bed.untilServed();
     const before = load.completed;
-    await eventually('the load goes on', () => load.completed > before + 500, 20_000);
+    // A load that has ended says why.
+    await eventually('the load goes on', () => load.completed > before + 500 || !load.isRunning || load.errors !== '', 20_000);
     expect(load.errors).toBe('');
     expect(load.isRunning).toBe(true);
     expect(await load.stop()).toBe('');
@@ -299,7 +300,8 @@ describeIf(
       old.signal('SIGTERM');
       await old.says('waiting for one before the end');
       const before = load.completed;
-      await eventually('the load goes on', () => load.completed > before + 500, 20_000);
+      // A load that has ended says why.
+    await eventually('the load goes on', () => load.completed > before + 500 || !load.isRunning || load.errors !== '', 20_000);
       expect(old.hasEnded).toBe(false);
       keeper = await bed.startKeeper();
       expect(await old.ended()).toBe('status 0');
