@@ -301,7 +301,7 @@ describeIf(
       await old.says('waiting for one before the end');
       const before = load.completed;
       // A load that has ended says why.
-    await eventually('the load goes on', () => load.completed > before + 500 || !load.isRunning || load.errors !== '', 20_000);
+      await eventually('the load goes on', () => load.completed > before + 500 || !load.isRunning || load.errors !== '', 20_000);
       expect(old.hasEnded).toBe(false);
       keeper = await bed.startKeeper();
       expect(await old.ended()).toBe('status 0');
