@@ -56,10 +56,9 @@ export async function freezeFileSystem(path: string, options: FreezeOptions): Pr
 }
 
 async function endFreeze(helper: FreezerHelper): Promise<boolean> {
-  const lasted = helper.lastWord() === 'frozen';
   helper.release();
   await helper.ended;
-  return lasted && helper.lastWord() === 'thawed';
+  return helper.lastWord() === 'thawed';
 }
 
 interface FreezerHelper {

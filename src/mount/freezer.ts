@@ -9,7 +9,8 @@
  *   busy                   it was frozen already, by somebody else's fsfreeze, which stays as it is
  *   abandoned              its starter went, or the limit came, before it was frozen; it is not frozen now
  *   failed: <reason>       it could not be frozen
- *   thawed, thawed early   the end of `frozen`; early: somebody else thawed it meanwhile, so the cut may not be clean
+ *   thawed, thawed early   the end of `frozen`; early: not because the starter was done, but by the limit, by a signal or by
+ *                          somebody else, so a cut that the starter made meanwhile may not be clean
  */
 import { freeze, syncFileSystem, thaw } from '../linux/files.ts';
 import { isSystemError } from '../linux/system-error.ts';
@@ -26,8 +27,10 @@ export interface FreezerCalls {
 
 /** What the helper hears from outside, and the way it answers. */
 export interface FreezerSurroundings {
-  /** Settles when the starter is done or gone, or asks for the end. */
+  /** Settles when the starter is done, or gone. */
   readonly released: Promise<unknown>;
+  /** Settles when somebody else asks for the end. */
+  readonly stopped: Promise<unknown>;
   readonly say: (line: string) => void;
   readonly nowMs?: () => number;
 }
@@ -40,11 +43,13 @@ export async function runFreezer(options: { readonly timeLimitMs?: number } = {}
       .on('close', resolve)
       .on('error', () => resolve())
       .resume();
+  });
+  const stopped = new Promise<void>((resolve) => {
     for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => resolve());
   });
   // A starter that died does not read what we say.
   process.stdout.on('error', () => {});
-  const surroundings = { released, say: (line: string) => void process.stdout.write(`${line}\n`) };
+  const surroundings = { released, stopped, say: (line: string) => void process.stdout.write(`${line}\n`) };
   await serveFreeze(freezerCalls, surroundings, { timeLimitMs: options.timeLimitMs ?? defaultTimeLimitMs });
   process.stdin.destroy();
 }
@@ -56,16 +61,20 @@ export async function serveFreeze(
   options: { readonly timeLimitMs: number },
 ): Promise<void> {
   const { say } = surroundings;
-  let isReleased = false;
-  const released = surroundings.released.then(() => void (isReleased = true));
+  let endedBy: 'starter' | 'another' | null = null;
+  const isReleased = (): boolean => endedBy !== null;
+  const released = Promise.race([
+    surroundings.released.then(() => void (endedBy ??= 'starter')),
+    surroundings.stopped.then(() => void (endedBy ??= 'another')),
+  ]);
 
   say('syncing');
   try {
     const rests = await comeToRest(() => Promise.race([calls.sync(freezerDescriptor), released]), {
-      isReleased: () => isReleased,
+      isReleased,
       nowMs: surroundings.nowMs ?? (() => performance.now()),
     });
-    if (isReleased) return say('abandoned');
+    if (isReleased()) return say('abandoned');
     if (!rests) return say('failed: it is written to faster than its device takes it, so that a freeze would last too long');
   } catch (error) {
     say(`failed: the sync before: ${String(error)}`);
@@ -74,20 +83,22 @@ export async function serveFreeze(
 
   say('freezing');
   // The limit runs from here: writers wait as soon as the call begins, not when it returns.
-  const limit = delay(options.timeLimitMs, undefined, { ref: false }).then(() => void (isReleased = true));
+  const limit = delay(options.timeLimitMs, undefined, { ref: false }).then(() => void (endedBy ??= 'another'));
   try {
     await calls.freeze(freezerDescriptor);
   } catch (error) {
     say(isSystemError(error, 'EBUSY') ? 'busy' : `failed: ${String(error)}`);
     return;
   }
-  if (isReleased) {
+  if (isReleased()) {
     await thawSurely(calls);
     return say('abandoned');
   }
   say('frozen');
   await Promise.race([released, limit]);
-  say((await thawSurely(calls)) ? 'thawed' : 'thawed early');
+  const lasted = await thawSurely(calls);
+  // Only this process knows what came first: its starter may be done while the thaw at the limit is under way.
+  say(lasted && endedBy === 'starter' ? 'thawed' : 'thawed early');
 }
 
 /**

@@ -9,6 +9,7 @@ const { EBUSY, EINVAL, EIO } = os.constants.errno;
 function run(calls: Partial<FreezerCalls>, options: { timeLimitMs?: number; syncsMs?: readonly number[] } = {}) {
   const events: string[] = [];
   const released = Promise.withResolvers<void>();
+  const stopped = Promise.withResolvers<void>();
   // Syncs take as long as they are told; then as the last one.
   const syncsMs = [...(options.syncsMs ?? [0])];
   let nowMs = 0;
@@ -22,10 +23,10 @@ function run(calls: Partial<FreezerCalls>, options: { timeLimitMs?: number; sync
       thaw: async () => void events.push('(thaw)'),
       ...calls,
     },
-    { released: released.promise, say: (line) => void events.push(line), nowMs: () => nowMs },
+    { released: released.promise, stopped: stopped.promise, say: (line) => void events.push(line), nowMs: () => nowMs },
     { timeLimitMs: options.timeLimitMs ?? 10_000 },
   );
-  return { events, release: released.resolve, end };
+  return { events, release: released.resolve, stop: stopped.resolve, end };
 }
 
 const settle = () => new Promise((resolve) => setTimeout(resolve, 5));
@@ -73,7 +74,26 @@ describe('the freezer', () => {
   test('thaws by itself after its limit', async () => {
     const { events, end } = run({}, { timeLimitMs: 20 });
     await end;
-    expect(events.slice(-3)).toEqual(['frozen', '(thaw)', 'thawed']);
+    expect(events.slice(-3)).toEqual(['frozen', '(thaw)', 'thawed early']);
+  });
+
+  test('does not say that it lasted when its starter was done only after the limit, while it thawed', async () => {
+    const thawed = Promise.withResolvers<void>();
+    const { events, release, end } = run({ thaw: () => thawed.promise }, { timeLimitMs: 1 });
+    await settle();
+    release();
+    await settle();
+    thawed.resolve();
+    await end;
+    expect(events.at(-1)).toBe('thawed early');
+  });
+
+  test('thaws when it is stopped by a signal, and does not say that it lasted', async () => {
+    const { events, stop, end } = run({});
+    await settle();
+    stop();
+    await end;
+    expect(events.slice(-3)).toEqual(['frozen', '(thaw)', 'thawed early']);
   });
 
   test("leaves somebody else's freeze alone", async () => {

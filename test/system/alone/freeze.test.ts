@@ -108,7 +108,7 @@ describeIf(
     const { child, ended, output } = await startHelper({ timeLimitMs: 30_000, until: 'frozen' });
     child.kill('SIGTERM');
     await ended;
-    expect(output().at(-1)).toBe('thawed');
+    expect(output().at(-1)).toBe('thawed early');
     expect(child.exitCode).toBe(0);
     expect(await canWrite({ withinMs: 2000 })).toBe(true);
   });
