@@ -148,7 +148,7 @@ export class Sessions {
     if (session.gone) return got + 1;
     if (got === tries) session.expected = Math.min(2 * tries, this.#readsPerTurn);
     else session.expected = Math.max(1, got);
-    if (got > 0 || !this.requests.mayTake(session)) this.#enqueue(session);
+    if (got > 0) this.#enqueue(session);
     else if (!session.polling && !session.queued) this.#poll(session);
     return got < tries ? got + 1 : got;
   }

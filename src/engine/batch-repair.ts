@@ -6,7 +6,7 @@
  * again and that of every record in it, too, which nothing but the batch that was written can be expected to meet.
  */
 import { crc32 } from 'node:zlib';
-import { readHead, type RecordBuffer, type RecordHead, RECORD_UNIT_BYTES } from './record.ts';
+import { newHead, readHead, type RecordBuffer, RECORD_UNIT_BYTES } from './record.ts';
 
 export interface ExpectedBatch {
   readonly headerBytes: number;
@@ -61,7 +61,7 @@ function isWhole(buffer: RecordBuffer, at: number, expected: ExpectedBatch): boo
   if (length === null) return false;
   const end = at + expected.headerBytes + length;
   if (crc32(buffer.bytes.subarray(at + 4, end)) !== buffer.view.getUint32(at, true)) return false;
-  const head: RecordHead = { sequence: 0, kind: 0, units: 0, objectNumber: 0, incarnation: 0 };
+  const head = newHead();
   let from = at + expected.headerBytes;
   while (from < end && readHead(buffer, from, end, head)) from += head.units * RECORD_UNIT_BYTES;
   return from === end;

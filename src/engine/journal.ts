@@ -6,6 +6,7 @@ import {
   controlUnits,
   encodeControl,
   entryUnits,
+  newHead,
   RecordKind,
   seal,
   type Witness,
@@ -20,7 +21,7 @@ import type { RecordRing } from './record-ring.ts';
 
 export class Journal {
   readonly #ring: RecordRing;
-  readonly #head = { sequence: 0, kind: 0, units: 0, objectNumber: 0, incarnation: 0 };
+  readonly #head = newHead();
   #sequence: number;
   #predecessor: number;
 

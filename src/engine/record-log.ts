@@ -1,9 +1,10 @@
 /**
  * The record log on disk: a ring of 4 KiB blocks that is written only at flushes, in batches.
  *
- * Invariants: a block is written once a lap (but for a batch that a start takes out, see witness.ts), so a torn write can only hurt a batch that nobody was told is durable;
- * each batch names the checksum of the batch before it, so what an older lap or a lost future left behind never
- * continues the chain (but for a single bit that is wrong, see batch-repair.ts); blocks from the last durable checkpoint's position on are never overwritten.
+ * Invariants: a block is written once a lap (but for a batch that a start takes out, see witness.ts), so a torn write can
+ * only hurt a batch that nobody was told is durable; each batch names the checksum of the batch before it, so what an
+ * older lap or a lost future left behind never continues the chain (but for a single bit that is wrong, see
+ * batch-repair.ts); blocks from the last durable checkpoint's position on are never overwritten.
  *
  * A batch (docs/format.md, "Record log"): 64 bytes of header, then records, padded with zeros to whole blocks.
  */
@@ -13,7 +14,7 @@ import { type ExpectedBatch, repairBatch, resemblesBatch } from './batch-repair.
 import type { Disk } from './ports.ts';
 import type { DiskCalls } from './disk-calls.ts';
 import { STAGING_BYTES } from './memory-layout.ts';
-import { RecordBuffer, type RecordHead, RECORD_UNIT_BYTES } from './record.ts';
+import { newHead, RecordBuffer, RECORD_UNIT_BYTES } from './record.ts';
 import type { RecordRing } from './record-ring.ts';
 import { getNumber, putNumber } from './page.ts';
 
@@ -44,7 +45,7 @@ export class RecordLog {
   readonly #options: RecordLogOptions;
   readonly #staging: RecordBuffer;
   readonly #blocks: number;
-  readonly #head: RecordHead = { sequence: 0, kind: 0, units: 0, objectNumber: 0, incarnation: 0 };
+  readonly #head = newHead();
   #start = 0;
   #end = 0;
   #chain = 0;

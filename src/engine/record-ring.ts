@@ -10,7 +10,7 @@
  */
 import { assert } from '../util/assert.ts';
 import { StoreError } from '../util/errors.ts';
-import { readControl, readHead, RecordBuffer, RecordKind, type RecordHead, RECORD_UNIT_BYTES } from './record.ts';
+import { newHead, readControl, readHead, RecordBuffer, RecordKind, type RecordHead, RECORD_UNIT_BYTES } from './record.ts';
 
 const MAGIC = 0x676e6972; // "ring"
 const VERSION = 1;
@@ -81,13 +81,9 @@ export class RecordRing {
 
   /** Of the last record that is more than the beginning of a life; 0: none. */
   lastChange(): number {
-    const head: RecordHead = { sequence: 0, kind: 0, units: 0, objectNumber: 0, incarnation: 0 };
+    const head = newHead();
     let last = 0;
-    let position = this.head;
-    for (let at = this.read(position, head); at !== null; at = this.read(position, head)) {
-      position = (position + head.units) >>> 0;
-      if (this.#lifeAt(at, head) === null) last = head.sequence;
-    }
+    for (const at of this.records(head)) if (this.#lifeAt(at, head) === null) last = head.sequence;
     return last;
   }
 
@@ -105,12 +101,8 @@ export class RecordRing {
   }
 
   #beginsLife(life: string): boolean {
-    const head: RecordHead = { sequence: 0, kind: 0, units: 0, objectNumber: 0, incarnation: 0 };
-    let position = this.head;
-    for (let at = this.read(position, head); at !== null; at = this.read(position, head)) {
-      position = (position + head.units) >>> 0;
-      if (this.#lifeAt(at, head) === life) return true;
-    }
+    const head = newHead();
+    for (const at of this.records(head)) if (this.#lifeAt(at, head) === life) return true;
     return false;
   }
 
@@ -189,6 +181,15 @@ export class RecordRing {
     if ((this.tail - at) >>> 0 < head.units) throw damagedRing('a record reaches over its end');
     head.units += skipped;
     return offset;
+  }
+
+  /** The byte offsets of all records, oldest first, each with `head` filled as `read` fills it. */
+  *records(head: RecordHead): Generator<number, void, undefined> {
+    let position = this.head;
+    for (let at = this.read(position, head); at !== null; at = this.read(position, head)) {
+      position = (position + head.units) >>> 0;
+      yield at;
+    }
   }
 
   #text(at: number): string {

@@ -73,6 +73,11 @@ export interface RecordHead {
   incarnation: number;
 }
 
+/** A head to be filled. */
+export function newHead(): RecordHead {
+  return { sequence: 0, kind: 0, units: 0, objectNumber: 0, incarnation: 0 };
+}
+
 /** Bytes with a view, so that fields are read without allocating. */
 export class RecordBuffer {
   readonly bytes: Uint8Array;

@@ -9,6 +9,7 @@ import { applyChange } from './changes.ts';
 import { Entry } from './entry.ts';
 import type { EngineState } from './state.ts';
 import {
+  newHead,
   readChecksum,
   readChunk,
   readControl,
@@ -20,7 +21,6 @@ import {
   RecordKind,
   RECORD_UNIT_BYTES,
   type ControlChange,
-  type RecordHead,
   type Witness,
 } from './record.ts';
 import type { RecordLog, LogPosition } from './record-log.ts';
@@ -84,6 +84,21 @@ export function readLogs(input: RecoveryInput, done: (error: Error | null, recov
     }
     batches.push(copy);
   };
+  const leaveOutLast = (finish: () => void): void => {
+    // The log has every change that memory has, so memory is made anew from it; a start after this one must not believe the old.
+    input.ring.forget();
+    // Before anything else is remembered: the next start may have memory, and would take the batch for a part of its past.
+    input.log.eraseLast((errno) => {
+      if (errno !== 0)
+        return done(
+          new StoreError('data-loss', `a batch that lost its data could not be taken out of the record log (errno ${errno})`),
+          null,
+        );
+      batches.pop();
+      logged = loggedBefore;
+      finish();
+    });
+  };
   input.log.recover(input.position, take, (errno) => {
     if (errno !== 0) return done(new StoreError('data-loss', `the pool's record log could not be read (errno ${errno})`), null);
     if (failure !== null) return done(failure as Error, null);
@@ -99,21 +114,9 @@ export function readLogs(input: RecoveryInput, done: (error: Error | null, recov
       // could not read what it compared.
       if (witness === null || (input.ring.belongsTo(input.poolId, life) && input.ring.lastChange() > logged.sequence)) return finish();
       input.witnesses.compare(witness, (error, isTrue) => {
-        if (error !== null) return done(error, null);
-        if (isTrue) return finish();
-        // The log has every change that memory has, so memory is made anew from it; a start after this one must not believe the old.
-        input.ring.forget();
-        // Before anything else is remembered: the next start may have memory, and would take the batch for a part of its past.
-        input.log.eraseLast((errno) => {
-          if (errno !== 0)
-            return done(
-              new StoreError('data-loss', `a batch that lost its data could not be taken out of the record log (errno ${errno})`),
-              null,
-            );
-          batches.pop();
-          logged = loggedBefore;
-          finish();
-        });
+        if (error !== null) done(error, null);
+        else if (isTrue) finish();
+        else leaveOutLast(finish);
       });
     } catch (error) {
       done(error as Error, null);
@@ -140,7 +143,7 @@ function combine(input: RecoveryInput, batches: RecordBuffer[], logged: { sequen
   let last = logged;
   let loggedPosition = ring.head;
   let position = ring.head;
-  for (let at = ring.read(position, head); at !== null; at = ring.read(position, head)) {
+  for (const at of ring.records(head)) {
     position = (position + head.units) >>> 0;
     if (head.sequence <= logged.sequence) loggedPosition = position;
     if (head.sequence <= last.sequence) continue;
@@ -254,16 +257,10 @@ export function slotsNamed(ring: RecordRing, from: number): Set<number> {
   const named = new Set<number>();
   const head = newHead();
   const entry = new Entry();
-  let position = ring.head;
-  for (let at = ring.read(position, head); at !== null; at = ring.read(position, head)) {
-    position = (position + head.units) >>> 0;
+  for (const at of ring.records(head)) {
     if (head.sequence <= from || head.kind !== RecordKind.entry) continue;
     readEntry(ring.buffer, at, entry);
     for (let layer = 0; layer < entry.count; layer++) named.add(entry.slots[layer]!);
   }
   return named;
-}
-
-function newHead(): RecordHead {
-  return { sequence: 0, kind: 0, units: 0, objectNumber: 0, incarnation: 0 };
 }

@@ -37,8 +37,6 @@ export class Writes {
   readonly #entry = new Entry();
   readonly #after = new Entry();
   readonly #waitingForRing: PartList = emptyList();
-  /** The sequence of the record that the part made which ends now. */
-  #recorded = 0;
 
   constructor(options: WritesOptions) {
     this.#options = options;
@@ -232,31 +230,32 @@ export class Writes {
     else leaf.read(indexAt(chunk, 0), before);
     after.copyFrom(before);
     after.withLayer(slot, parts.mask[part]!);
+    let recorded = 0;
     if (!after.equals(before)) {
-      this.#recorded = journal.entry(object, chunk, after);
-      tree.setEntry(object, chunk, after, this.#recorded);
+      recorded = journal.entry(object, chunk, after);
+      tree.setEntry(object, chunk, after, recorded);
       if (after.count > 2 || (after.count === 2 && fresh && slots.soonOwned(after.slots[0]!))) mergeWanted(object, chunk);
     }
-    this.#end(part);
+    this.#end(part, recorded);
   }
 
-  #end(part: number): void {
+  /** `recorded`: the sequence of the record that the part made, or 0. */
+  #end(part: number, recorded = 0): void {
     const { state, table, parts, parking, ended } = this.#options;
     const request = parts.request[part]!;
     parking.flightEnded(request);
     this.endInFlight(part, parts.object[part]!);
-    if (parts.inFlight === 0 && state.durability.isFlushDue) state.durability.beginAhead(this.#witness(part));
-    this.#recorded = 0;
+    if (parts.inFlight === 0 && state.durability.isFlushDue) state.durability.beginAhead(this.#witness(part, recorded));
     parts.free(part);
     table.done(request);
     ended();
   }
 
   /** A record of what the part wrote, if that and the record of it are all that is to be made durable. */
-  #witness(part: number): PlacedWitness | null {
+  #witness(part: number, recorded: number): PlacedWitness | null {
     const { state, table, parts } = this.#options;
     const { durability, journal, ports } = state;
-    if (this.#recorded !== journal.sequence || !journal.hasRoom || !durability.isOnlyChange(this.#recorded)) return null;
+    if (recorded !== journal.sequence || !journal.hasRoom || !durability.isOnlyChange(recorded)) return null;
     const mask = parts.mask[part]!;
     const from = table.memory[parts.request[part]!]! + parts.memoryAt[part]!;
     const payload = ports.memory.bytes.subarray(from, from + granulesIn(mask) * GRANULE_BYTES);

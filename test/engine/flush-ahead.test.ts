@@ -1,7 +1,8 @@
 /** Flushes that are foretold: their cycle begins with the last write before them, and they share it. */
 import { describe, expect, test } from '@jest/globals';
 import type { EngineStatistics } from '../../src/engine/control.ts';
-import { ScriptedPool, type Pending, type WaitingOperation } from '../support/scripted-pool.ts';
+import { ScriptedPool, type WaitingOperation } from '../support/scripted-pool.ts';
+import { settled } from '../support/settled.ts';
 
 const isSync = (operation: WaitingOperation): boolean => operation.kind === 'sync';
 const nothing = (): boolean => false;
@@ -16,11 +17,6 @@ function taught(): ScriptedPool {
     settled(pool, pool.flush('a'));
   }
   return pool;
-}
-
-function settled(pool: ScriptedPool, ...requests: Pending[]): void {
-  pool.settle();
-  for (const { answered, errno } of requests) expect({ answered, errno }).toEqual({ answered: true, errno: 0 });
 }
 
 function cycles(pool: ScriptedPool): number {

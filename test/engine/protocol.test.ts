@@ -7,6 +7,7 @@ import { afterEach, describe, expect, test } from '@jest/globals';
 import type { ObjectAnswer } from '../../src/engine/control.ts';
 import { giveOutOneSlotOnly, plantedBugs } from '../support/planted-bugs.ts';
 import { ScriptedPool, type WaitingOperation } from '../support/scripted-pool.ts';
+import { settled as done } from '../support/settled.ts';
 
 const isSync = (disk: 'data' | 'log') => (operation: WaitingOperation) => operation.disk === disk && operation.kind === 'sync';
 const is = (disk: 'data' | 'log', kind: 'read' | 'write') => (operation: WaitingOperation) =>
@@ -18,12 +19,6 @@ function poolWith(usableSlots: number, ...names: string[]): ScriptedPool {
   for (const name of names) pool.create(name);
   pool.settle();
   return pool;
-}
-
-function done(pool: ScriptedPool, ...requests: { readonly answered: boolean; readonly errno: number; readonly error: unknown }[]): void {
-  pool.settle();
-  for (const request of requests)
-    expect({ answered: request.answered, errno: request.errno, error: request.error }).toEqual({ answered: true, errno: 0, error: null });
 }
 
 /** Scripts that take a broken rule to show. Each must end well, and badly with the bug of the same name planted. */

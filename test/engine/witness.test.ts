@@ -5,11 +5,15 @@ import { DiskCalls } from '../../src/engine/disk-calls.ts';
 import type { Disk } from '../../src/engine/ports.ts';
 import { WitnessReader } from '../../src/engine/witness.ts';
 import { StoreError } from '../../src/util/errors.ts';
-import { ScriptedPool, type Pending, type ScriptedPoolOptions, type WaitingOperation } from '../support/scripted-pool.ts';
+import { ScriptedPool, type ScriptedPoolOptions, type WaitingOperation } from '../support/scripted-pool.ts';
+import { settled } from '../support/settled.ts';
 
 const is = (disk: 'data' | 'log', kind: 'read' | 'write' | 'sync') => (operation: WaitingOperation) =>
   operation.disk === disk && operation.kind === kind;
 const nothing = (): boolean => false;
+
+/** A cut after which the log has its last batch, and the data nothing that was not synced. */
+const DATA_LOST = { data: 'lose', log: 'keep', metadata: 'keep' } as const;
 
 /** A pool with a volume whose granules 0 to 3 were written and flushed one by one, so that the next flush is foretold. */
 function taught(options: Partial<ScriptedPoolOptions> = {}): ScriptedPool {
@@ -20,14 +24,16 @@ function taught(options: Partial<ScriptedPoolOptions> = {}): ScriptedPool {
   return pool;
 }
 
-function settled(pool: ScriptedPool, ...requests: Pending[]): void {
-  pool.settle();
-  for (const { answered, errno } of requests) expect({ answered, errno }).toEqual({ answered: true, errno: 0 });
-}
-
 function flushed(pool: ScriptedPool, granule: number, value: number): void {
   settled(pool, pool.write('a', granule, value));
   settled(pool, pool.flush('a'));
+}
+
+/** Writes granules from 4 on, and cuts the power in the middle of their foretold flush. The sync stays held. */
+function cutWithoutData(pool: ScriptedPool, granules = 1): void {
+  pool.hold = is('data', 'sync');
+  settled(pool, pool.write('a', 4, 5, granules));
+  pool.world.powerLoss(DATA_LOST);
 }
 
 function read(pool: ScriptedPool, from: number, to: number): number[] {
@@ -87,7 +93,7 @@ describe('after a power cut in the middle of such a flush', () => {
     const pool = taught();
     pool.hold = is('data', 'sync');
     settled(pool, pool.write('a', 4, 5));
-    pool.powerLossAndStart({ data: 'lose', log: 'keep', metadata: 'keep' });
+    pool.powerLossAndStart(DATA_LOST);
     expect(read(pool, 0, 5)).toEqual([1, 2, 3, 4, 0]);
     sound(pool);
     pool.powerLossAndStart('lose');
@@ -115,16 +121,14 @@ describe('after a power cut in the middle of such a flush', () => {
     flushed(pool, 4, 5);
     pool.hold = is('data', 'sync');
     settled(pool, pool.write('a', 8, 6));
-    pool.powerLossAndStart({ data: 'lose', log: 'keep', metadata: 'keep' });
+    pool.powerLossAndStart(DATA_LOST);
     expect([pool.read('a', 4), pool.read('a', 8)]).toEqual([5, 0]);
     sound(pool);
   });
 
   test('the record goes with the first of several granules that is not there, though others cannot be read', () => {
     const pool = taught();
-    pool.hold = is('data', 'sync');
-    settled(pool, pool.write('a', 4, 5, 3));
-    pool.world.powerLoss({ data: 'lose', log: 'keep', metadata: 'keep' });
+    cutWithoutData(pool, 3);
     pool.world.fail({ port: 'data', kind: 'read', skip: 0, times: 3, errno: 5 });
     pool.start();
     expect(read(pool, 4, 7)).toEqual([0, 0, 0]);
@@ -133,9 +137,7 @@ describe('after a power cut in the middle of such a flush', () => {
 
   test('a read that fails once is tried again', () => {
     const pool = taught();
-    pool.hold = is('data', 'sync');
-    settled(pool, pool.write('a', 4, 5));
-    pool.world.powerLoss({ data: 'lose', log: 'keep', metadata: 'keep' });
+    cutWithoutData(pool);
     pool.world.fail({ port: 'data', kind: 'read', skip: 0, times: 1, errno: 5 });
     pool.start();
     expect(pool.read('a', 4)).toBe(0);
@@ -143,9 +145,7 @@ describe('after a power cut in the middle of such a flush', () => {
 
   test('a start that cannot take the batch out of the log ends with an error, and the next one can', () => {
     const pool = taught();
-    pool.hold = is('data', 'sync');
-    settled(pool, pool.write('a', 4, 5));
-    pool.world.powerLoss({ data: 'lose', log: 'keep', metadata: 'keep' });
+    cutWithoutData(pool);
     pool.world.fail({ port: 'log', kind: 'write', skip: 0, times: 1, errno: 5 });
     expect(() => pool.start()).toThrow('a batch that lost its data could not be taken out of the record log (errno 5)');
     pool.kill();
@@ -166,9 +166,7 @@ describe('after a power cut in the middle of such a flush', () => {
   test('the start after one that could not read its data, and went no further, compares again', () => {
     const pool = taught();
     settled(pool, pool.control({ kind: 'checkpoint' }));
-    pool.hold = is('data', 'sync');
-    settled(pool, pool.write('a', 4, 5));
-    pool.world.powerLoss({ data: 'lose', log: 'keep', metadata: 'keep' });
+    cutWithoutData(pool);
     pool.world.fail({ port: 'data', kind: 'read', skip: 0, times: 3, errno: 5 });
     pool.world.fail({ port: 'metadata', kind: 'page', skip: 0, times: 1, how: 'error' });
     expect(() => pool.start()).toThrow('simulated');
@@ -183,9 +181,7 @@ describe('after a power cut in the middle of such a flush', () => {
 
   test('so does the start after one that died before its life was durable', () => {
     const pool = taught();
-    pool.hold = is('data', 'sync');
-    settled(pool, pool.write('a', 4, 5));
-    pool.world.powerLoss({ data: 'lose', log: 'keep', metadata: 'keep' });
+    cutWithoutData(pool);
     pool.world.fail({ port: 'data', kind: 'read', skip: 0, times: 3, errno: 5 });
     pool.start();
     pool.kill();
@@ -197,11 +193,24 @@ describe('after a power cut in the middle of such a flush', () => {
     expect(read(pool, 0, 5)).toEqual([1, 2, 3, 4, 0]);
   });
 
+  test('memory that was filled from such a batch is not believed when taking the batch out of the log fails', () => {
+    const pool = taught();
+    cutWithoutData(pool);
+    pool.world.fail({ port: 'data', kind: 'read', skip: 0, times: 3, errno: 5 });
+    pool.start();
+    pool.kill();
+    pool.world.fail({ port: 'log', kind: 'write', skip: 0, times: 1, errno: 5 });
+    expect(() => pool.start()).toThrow('could not be taken out of the record log (errno 5)');
+    pool.kill();
+    pool.hold = nothing;
+    pool.start();
+    expect(read(pool, 0, 5)).toEqual([1, 2, 3, 4, 0]);
+    sound(pool);
+  });
+
   test('a start that cannot read the disk at all ends with an error, and the next one compares', () => {
     const pool = taught();
-    pool.hold = is('data', 'sync');
-    settled(pool, pool.write('a', 4, 5));
-    pool.world.powerLoss({ data: 'lose', log: 'keep', metadata: 'keep' });
+    cutWithoutData(pool);
     pool.world.fail({ port: 'data', kind: 'read', skip: 0, times: 3, errno: 19 });
     expect(() => pool.start()).toThrow(
       new StoreError(
@@ -217,11 +226,9 @@ describe('after a power cut in the middle of such a flush', () => {
 
   test('a second power cut before the new life is durable changes nothing', () => {
     const pool = taught();
-    pool.hold = is('data', 'sync');
-    settled(pool, pool.write('a', 4, 5));
-    pool.world.powerLoss({ data: 'lose', log: 'keep', metadata: 'keep' });
+    cutWithoutData(pool);
     pool.start(); // its own data sync is held
-    pool.world.powerLoss({ data: 'lose', log: 'keep', metadata: 'keep' });
+    pool.world.powerLoss(DATA_LOST);
     pool.hold = nothing;
     pool.start();
     expect(read(pool, 0, 5)).toEqual([1, 2, 3, 4, 0]);
@@ -236,7 +243,7 @@ describe('after a power cut in the middle of such a flush', () => {
     pool.kill();
     pool.start();
     expect([pool.read('a', 4), pool.read('a', 8)]).toEqual([5, 6]);
-    pool.powerLossAndStart({ data: 'lose', log: 'keep', metadata: 'keep' });
+    pool.powerLossAndStart(DATA_LOST);
     expect(pool.read('a', 4)).toBe(5);
     expect(pool.read('a', 8)).toBe(0);
     sound(pool);

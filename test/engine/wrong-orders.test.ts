@@ -5,6 +5,7 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
 import type { DamageReport } from '../../src/engine/control.ts';
 import { ScriptedPool, type WaitingOperation } from '../support/scripted-pool.ts';
+import { settled as done } from '../support/settled.ts';
 import { wrongOrders, type WrongOrder } from '../support/wrong-orders.ts';
 
 const isDataSync = (operation: WaitingOperation): boolean => operation.disk === 'data' && operation.kind === 'sync';
@@ -37,11 +38,6 @@ function poolWith(planted: Planted, options: PoolOptions, ...names: string[]) {
   for (const name of names) pool.create(name);
   pool.settle();
   return pool;
-}
-
-function done(pool: ScriptedPool, ...requests: { readonly answered: boolean; readonly errno: number; readonly error: unknown }[]): void {
-  pool.settle();
-  for (const { answered, errno, error } of requests) expect({ answered, errno, error }).toEqual({ answered: true, errno: 0, error: null });
 }
 
 /** Writes the first granules, each with one more than its number, and flushes after each. */

@@ -173,6 +173,14 @@ export class Load {
     return Math.round(longestMs);
   }
 
+  /** Waits until so many more requests were answered; throws at once when it has ended or complained instead. */
+  async goesOn(requests: number): Promise<void> {
+    const before = this.completed;
+    const isOver = (): boolean => !this.isRunning || this.errors !== '';
+    await eventually('the load goes on', () => this.completed > before + requests || isOver(), 20_000);
+    if (isOver()) throw new Error(`the load does not go on (${this.isRunning ? 'it runs' : 'it has ended'}): ${this.errors}`);
+  }
+
   /** Ends it in order; answers what it had to complain of. */
   async stop(): Promise<string> {
     if (!this.isRunning) return `it ended by itself: ${this.#errors}`;

@@ -32,8 +32,7 @@ describeIf(
   afterEach(() => bed.cleanUp(), LIMIT_MS);
 
   async function expectProgress(): Promise<void> {
-    const before = load.completed;
-    await eventually('the load goes on', () => load.completed > before + 200, 20_000);
+    await load.goesOn(200);
     expect([load.errors, load.isRunning]).toEqual(['', true]);
   }
 

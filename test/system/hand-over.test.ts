@@ -51,9 +51,7 @@ describeIf(
   /** The load met no error up to here, and goes on being served; the pool is in order. */
   async function expectAllIsWell(): Promise<void> {
     await bed.untilServed();
-    const before = load.completed;
-    // A load that has ended says why.
-    await eventually('the load goes on', () => load.completed > before + 500 || !load.isRunning || load.errors !== '', 20_000);
+    await load.goesOn(500);
     expect(load.errors).toBe('');
     expect(load.isRunning).toBe(true);
     expect(await load.stop()).toBe('');
@@ -299,9 +297,7 @@ describeIf(
       expect(await keeper.ended()).toBe('status 0');
       old.signal('SIGTERM');
       await old.says('waiting for one before the end');
-      const before = load.completed;
-      // A load that has ended says why.
-      await eventually('the load goes on', () => load.completed > before + 500 || !load.isRunning || load.errors !== '', 20_000);
+      await load.goesOn(500);
       expect(old.hasEnded).toBe(false);
       keeper = await bed.startKeeper();
       expect(await old.ended()).toBe('status 0');

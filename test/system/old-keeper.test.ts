@@ -4,7 +4,6 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { canUseFuse, canUseLoop, describeIf, hasPrograms } from '../support/capabilities.ts';
 import { startChild, type Child } from '../support/child.ts';
-import { eventually } from '../support/eventually.ts';
 import { StoreBed, type Load } from '../support/store-bed.ts';
 
 const VOLUME_BYTES = 32 * 2 ** 20;
@@ -29,8 +28,7 @@ describeIf(
   }, LIMIT_MS);
 
   async function goesOn(): Promise<void> {
-    const before = load.completed;
-    await eventually('the load goes on', () => load.completed > before + 200, 20_000);
+    await load.goesOn(200);
     expect([load.isRunning, load.errors]).toEqual([true, '']);
   }
 
