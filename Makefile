@@ -21,9 +21,9 @@ build: $(installed) ## install the npm packages and compile to dist/; then bin/c
 	@tsc -p .
 
 .PHONY: tools
-tools: ## install or build the programs that tests need: Debian packages (as root) and csi-sanity
+tools: ## install or build the programs that tests need: Debian packages (as root), csi-sanity and helm
 	@sh test/setup/debian-packages.sh
-	@sh test/setup/csi-sanity.sh
+	@sh test/setup/go-programs.sh
 
 .PHONY: test
 test: build tools ## run all tests, layer by layer; LAYERS="unit system" runs some of them

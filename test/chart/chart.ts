@@ -50,7 +50,7 @@ export function renderedPath(name: string): string {
 /** Runs helm; what it prints on both streams, whatever becomes of it. */
 export async function helm(...args: readonly string[]): Promise<HelmResult> {
   try {
-    const { stdout, stderr } = await promisify(execFile)(helmPath(), [...args, '--kube-version', KUBERNETES_VERSION], {
+    const { stdout, stderr } = await promisify(execFile)(helmPath, [...args, '--kube-version', KUBERNETES_VERSION], {
       timeout: LIMIT_MS,
       maxBuffer: 64 * 2 ** 20,
     });

@@ -92,8 +92,8 @@ describeIf(hasHelm())("the chart's custom resources", () => {
 
   describeIf(hasPublishedSnapshotCrds())('of the snapshot API', () => {
     test('have the fields, columns and names that their project publishes, and as many rules', () => {
-      const folder = publishedSnapshotCrds();
-      const published = definitionsOf(readdirSync(folder).flatMap((file) => parseManifests(readFileSync(join(folder, file), 'utf8'))));
+      const files = readdirSync(publishedSnapshotCrds);
+      const published = definitionsOf(files.flatMap((file) => parseManifests(readFileSync(join(publishedSnapshotCrds, file), 'utf8'))));
       expect(published.size).toBe(3);
       for (const [name, theirs] of published) {
         const ours = definitions.get(name);

@@ -1,7 +1,7 @@
 /** What this machine allows and has: asked by suites, which are skipped where something lacks, by the demo and by the benchmark. */
 import { execFileSync } from 'node:child_process';
-import { accessSync, closeSync, constants, existsSync, openSync, readFileSync, realpathSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { accessSync, closeSync, constants, existsSync, openSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 
 /** Something that is needed. `lack` says why it is not there, in words for a person; undefined where it is. */
 export interface Capability {
@@ -57,37 +57,27 @@ export function hasCommand(): Capability {
 /** Where the command stands, for system tests. */
 export const commandPath = join(repository, 'bin/chunkstore');
 
-/** csi-sanity, as test/setup/csi-sanity.sh built it. */
-export const csiSanityPath = join(repository, '.tools/csi-sanity');
+/** What test/setup/go-programs.sh has built. */
+const tools = join(repository, '.tools');
+const notBuilt = 'is not built (Go missing or too old; run make tools to see why)';
+
+export const csiSanityPath = join(tools, 'csi-sanity');
 
 export function hasCsiSanity(): Capability {
-  return { lack: isExecutable(csiSanityPath) ? undefined : 'csi-sanity is not built (Go missing or too old; run make tools to see why)' };
+  return { lack: isExecutable(csiSanityPath) ? undefined : `csi-sanity ${notBuilt}` };
 }
 
-/** Where programs of the test cluster are kept (test/e2e/cluster). */
-const clusterPrograms = join(process.env['HOME'] ?? '/root', '.cache/chunkstore-e2e/bin');
-
-/** helm: the one that the test cluster builds, else the machine's. */
-export function helmPath(): string {
-  const built = join(clusterPrograms, 'helm');
-  return isExecutable(built) ? built : 'helm';
-}
+export const helmPath = join(tools, 'helm');
 
 export function hasHelm(): Capability {
-  return isExecutable(helmPath()) ? { lack: undefined } : hasPrograms('helm');
+  return { lack: isExecutable(helmPath) ? undefined : `helm ${notBuilt}` };
 }
 
-/** The snapshot CRDs as the project that owns them publishes them, beside what the test cluster builds. */
-export function publishedSnapshotCrds(): string {
-  return join(dirname(realpathOf(join(clusterPrograms, 'snapshot-controller'))), 'snapshot-crds');
-}
+/** The snapshot CRDs as the project that owns them publishes them. */
+export const publishedSnapshotCrds = join(tools, 'snapshot-crds');
 
 export function hasPublishedSnapshotCrds(): Capability {
-  return { lack: existsSync(publishedSnapshotCrds()) ? undefined : 'the snapshot CRDs are not in the cache of the test cluster' };
-}
-
-function realpathOf(path: string): string {
-  return existsSync(path) ? realpathSync(path) : path;
+  return { lack: existsSync(publishedSnapshotCrds) ? undefined : 'the published snapshot CRDs are not there (run make tools to see why)' };
 }
 
 function isInEffect(capability: bigint): boolean {
