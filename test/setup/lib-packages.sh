@@ -1,9 +1,12 @@
 # shellcheck shell=sh
-# For the scripts that see to Debian packages; they set `programs`, lines of program:package, and call install_missing.
+# For the scripts that see to Debian packages; they set `programs`, lines of program:package (or of a file's path:package), and call install_missing.
 
 missing_packages() {
   for line in $programs; do
-    command -v "${line%%:*}" >/dev/null || echo "${line##*:}"
+    case $line in
+      /*) [ -e "${line%%:*}" ] ;;
+      *) command -v "${line%%:*}" >/dev/null ;;
+    esac || echo "${line##*:}"
   done | sort -u | tr '\n' ' '
 }
 

@@ -66,6 +66,7 @@ export const plan: readonly Stage[] = [
     rows: [
       { extents: ['quick'], states: ['full'], subjects: ours, workloads: oneVolume.slice(0, 7) },
       { extents: ['normal'], states: ['full'], subjects: ours, workloads: oneVolume.slice(0, 9) },
+      { extents: ['normal', 'full'], states: ['full'], subjects: ['pass-through'], workloads: oneVolume.slice(0, 4) },
       { extents: ['normal'], states: ['full'], subjects: peers, workloads: ['randwrite-4k-qd32'] },
       { extents: ['full'], states: ['full'], subjects: all, workloads: oneVolume },
     ],

@@ -2,8 +2,9 @@
 import { btrfs } from './btrfs.ts';
 import { chunkstore } from './chunkstore.ts';
 import { loop } from './loop.ts';
+import { passThrough } from './pass-through.ts';
 import { qcow2 } from './qcow2.ts';
 import type { SubjectKind } from './subject.ts';
 import { xfsReflink } from './xfs-reflink.ts';
 
-export const subjectKinds: readonly SubjectKind[] = [loop, chunkstore, qcow2, xfsReflink, btrfs];
+export const subjectKinds: readonly SubjectKind[] = [loop, passThrough, chunkstore, qcow2, xfsReflink, btrfs];

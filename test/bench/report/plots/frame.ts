@@ -26,6 +26,7 @@ const COLOURS = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9
 const KNOWN: Readonly<Record<string, string>> = {
   chunkstore: '#0072b2',
   loop: '#7f7f7f',
+  'pass-through': '#e69f00',
   qcow2: '#d55e00',
   'xfs-reflink': '#009e73',
   btrfs: '#cc79a7',
