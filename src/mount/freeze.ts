@@ -39,17 +39,23 @@ export async function freezeFileSystem(path: string, options: FreezeOptions): Pr
     throw new StoreError('unavailable', `${path} cannot be opened to freeze it: ${String(cause)}`, { cause });
   });
   const helper = startHelper(options.helper, { descriptor, note: options.note });
-  const timer = setTimeout(() => helper.release(), timeoutMs);
+  let tooLate = false;
+  const timer = setTimeout(() => {
+    tooLate = true;
+    helper.release();
+  }, timeoutMs);
   try {
     const word = await helper.next(['frozen', 'busy', 'abandoned', 'failed']);
-    if (word === 'frozen') return { thaw: () => endFreeze(helper) };
+    if (word === 'frozen' && !tooLate) return { thaw: () => endFreeze(helper) };
     helper.release();
+    if (tooLate) await helper.ended; // it may have come to freeze just before
     if (word === 'busy')
       throw new StoreError(
         'in-use',
         `${path} is frozen already by a fsfreeze that is not ours; thaw it with "fsfreeze --unfreeze ${path}"`,
       );
-    throw new StoreError('unavailable', `${path} could not be frozen: ${word ?? 'the helper process ended'}`);
+    const reason = tooLate ? `not within ${timeoutMs} ms` : (word ?? 'the helper process ended');
+    throw new StoreError('unavailable', `${path} could not be frozen: ${reason}`);
   } finally {
     clearTimeout(timer);
   }

@@ -30,10 +30,10 @@ provide() {
   if [ ! -e ".tools/$name-$version" ]; then
     can_build "$name" "$module" || return 0
     echo "setup: building $name (minutes, once)"
-    mkdir -p .tools
     partial=$PWD/.tools/$name-$version.partial
     rm -rf "$partial"
     if ! (cd "$module" && "$make" "$partial"); then
+      rm -rf "$partial"
       skip "$name" "it could not be built; the lines above say why"
       return 0
     fi
@@ -51,10 +51,14 @@ helm() {
 }
 
 snapshot_crds() {
-  folder=$(go mod download -json github.com/kubernetes-csi/external-snapshotter/client/v8 | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
-  mkdir "$1" && cp "$folder"/config/crd/snapshot.storage.k8s.io_*.yaml "$1/"
+  client=github.com/kubernetes-csi/external-snapshotter/client/v8
+  go mod download "$client" && mkdir "$1" && cp "$(go list -m -f '{{.Dir}}' "$client")"/config/crd/snapshot.storage.k8s.io_*.yaml "$1/"
 }
 
+# One at a time in a checkout: two would take each other's halves away.
+mkdir -p .tools
+exec 9>.tools/.lock
+flock 9
 provide csi-sanity test/sanity/tool csi_sanity
 provide helm test/e2e/cluster/sidecars helm
 provide snapshot-crds test/e2e/cluster/sidecars snapshot_crds

@@ -67,10 +67,11 @@ export function hasCsiSanity(): Capability {
   return { lack: isExecutable(csiSanityPath) ? undefined : `csi-sanity ${notBuilt}` };
 }
 
-export const helmPath = join(tools, 'helm');
+/** The machine's helm where none could be built. */
+export const helmPath = isExecutable(join(tools, 'helm')) ? join(tools, 'helm') : 'helm';
 
 export function hasHelm(): Capability {
-  return { lack: isExecutable(helmPath) ? undefined : `helm ${notBuilt}` };
+  return { lack: isExecutable(helmPath) || hasPrograms('helm').lack === undefined ? undefined : `helm ${notBuilt}` };
 }
 
 /** The snapshot CRDs as the project that owns them publishes them. */

@@ -45,9 +45,9 @@ describeIf(
   const notes = () => new FreezeNotes({ folder: notesFolder() });
   const notesLeft = () => (existsSync(notesFolder()) ? readdirSync(notesFolder()) : []);
 
-  async function freeze(program: readonly [string, ...string[]]): Promise<FrozenFileSystem> {
+  async function freeze(program: readonly [string, ...string[]], options: { timeoutMs?: number } = {}): Promise<FrozenFileSystem> {
     const note = await notes().write({ volumeId: 'pool.volume', devicePath: device.path });
-    return freezeFileSystem(path, { helper: program, note });
+    return freezeFileSystem(path, { helper: program, note, ...options });
   }
 
   /** Whether a write gets through; a frozen file system makes the writer wait. */
@@ -138,6 +138,12 @@ describeIf(
     const frozen = await freeze(helper({ timeLimitMs: 5000 }));
     run('fsfreeze', '--unfreeze', path);
     expect(await frozen.thaw()).toBe(false);
+  });
+
+  test('a helper that is told to end before it says that it froze has frozen nothing for its starter', async () => {
+    const late = 'echo syncing; echo freezing; cat > /dev/null; echo frozen; echo thawed';
+    await expect(freeze(['sh', '-c', late], { timeoutMs: 100 })).rejects.toThrow(coded('unavailable'));
+    expect(notesLeft()).toEqual([]);
   });
 
   test('a helper that does not start is an error and freezes nothing', async () => {

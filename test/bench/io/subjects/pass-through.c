@@ -1,5 +1,5 @@
 /*
- * The least that a server under FUSE can do: every read and write goes to the same place of a file, directly. No map, no
+ * The least that a server under FUSE can do: every read, write and flush goes to the same place of a file, directly. No map, no
  * snapshots, no promises; it is no store, but the measure of what FUSE under a loop device leaves for one, in whatever
  * language. One thread, one io_uring, and rounds as our data thread's (src/block/data-loop.ts): up to eight requests are
  * read, then all that they need is submitted at once; with many of them under way it waits for four that end, or 60 us;
@@ -26,7 +26,7 @@
 
 enum { SLOTS = 128, PAYLOAD = 1 << 20, READS_OF_A_ROUND = 8, ROUNDS_BEFORE_SLEEP = 200, DEPTH_WORTH_PATIENCE = 12, PATIENT_COUNT = 4 };
 /* All slots' operations, their replies, and the poll fit. */
-enum { ENTRIES = 512, PATIENCE_NS = 60000, BACKGROUND = 64, NEVER_ASK_AGAIN = 0x7fffffff };
+enum { ENTRIES = 512, PATIENCE_NS = 60000, /* A signal just before it is not seen earlier. */ LONGEST_SLEEP_NS = 100000000, BACKGROUND = 64, NEVER_ASK_AGAIN = 0x7fffffff };
 /* Files of the ring. */
 enum { DATA, FUSE };
 /* What a completion is of, above the slot's number. */
@@ -116,6 +116,13 @@ static int serve(int number) {
     slot->body.open = (struct fuse_open_out){.open_flags = FOPEN_DIRECT_IO | FOPEN_NOFLUSH | FOPEN_PARALLEL_DIRECT_WRITES};
     reply(number, 0, &slot->body, sizeof slot->body.open);
     return 1;
+  case FUSE_FSYNC: {
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&ring);
+    io_uring_prep_fsync(sqe, DATA, IORING_FSYNC_DATASYNC);
+    queue(sqe, DISK | number);
+    on_disk++;
+    return 1;
+  }
   case FUSE_RELEASE:
     reply(number, 0, NULL, 0);
     return 1;
@@ -150,6 +157,7 @@ static void disk_done(int number, int result) {
   struct slot *slot = &slots[number];
   on_disk--;
   if (result < 0) return reply(number, result, NULL, 0);
+  if (slot->in.opcode == FUSE_FSYNC) return reply(number, 0, NULL, 0);
   if (slot->in.opcode == FUSE_READ) return reply(number, 0, slot->payload, result);
   slot->body.write.size = result;
   reply(number, 0, &slot->body, sizeof slot->body.write);
@@ -164,11 +172,18 @@ static int take_completions(int *polling) {
     int user_data = cqe->user_data, number = user_data & ~KIND;
     if ((user_data & KIND) == POLL) *polling = 0;
     else if ((user_data & KIND) == DISK) disk_done(number, cqe->res);
+    else if (cqe->res < 0 && cqe->res != -ENOENT && cqe->res != -ENODEV) fail("a reply is refused", -cqe->res);
     else free_slots[free_count++] = number;
     count++;
   }
   io_uring_cq_advance(&ring, seen);
   return count;
+}
+
+static void submit_and_wait(int count, struct __kernel_timespec longest) {
+  struct io_uring_cqe *first;
+  int result = io_uring_submit_and_wait_timeout(&ring, &first, count, &longest, NULL);
+  if (result < 0 && result != -ETIME && result != -EINTR && result != -EAGAIN && result != -EBUSY) fail("the ring", -result);
 }
 
 static void run(void) {
@@ -182,11 +197,9 @@ static void run(void) {
       polling = 1;
     }
     if (count == 0 && empty >= ROUNDS_BEFORE_SLEEP) {
-      io_uring_submit_and_wait(&ring, 1);
+      submit_and_wait(1, (struct __kernel_timespec){.tv_nsec = LONGEST_SLEEP_NS});
     } else if (on_disk >= DEPTH_WORTH_PATIENCE) {
-      struct __kernel_timespec patience = {.tv_nsec = PATIENCE_NS};
-      struct io_uring_cqe *first;
-      io_uring_submit_and_wait_timeout(&ring, &first, PATIENT_COUNT, &patience, NULL);
+      submit_and_wait(PATIENT_COUNT, (struct __kernel_timespec){.tv_nsec = PATIENCE_NS});
     } else {
       io_uring_submit_and_get_events(&ring);
     }
@@ -223,11 +236,11 @@ int main(int count, char **words) {
   if (data_file < 0 || fuse_file < 0) fail("cannot open the file, or /dev/fuse", errno);
   size = lseek(data_file, 0, SEEK_END);
   make_ring();
+  struct sigaction action = {.sa_handler = stop};
+  sigaction(SIGTERM, &action, NULL);
   char options[128];
   snprintf(options, sizeof options, "fd=%d,rootmode=100000,user_id=0,group_id=0,max_read=%d", fuse_file, PAYLOAD);
   if (mount("pass-through", words[2], "fuse", 0, options) < 0) fail("cannot mount", errno);
-  struct sigaction action = {.sa_handler = stop};
-  sigaction(SIGTERM, &action, NULL);
   puts("ready"), fflush(stdout);
   run();
   if (umount2(words[2], MNT_DETACH) < 0) fail("cannot unmount", errno);

@@ -44,7 +44,8 @@ class PassThrough implements Subject {
     this.#options = options;
     this.#program = program;
     options.atEnd(async () => {
-      for (const volume of this.#volumes) await volume.stop();
+      const ends = await Promise.allSettled([...this.#volumes].map((volume) => volume.stop()));
+      for (const end of ends) if (end.status === 'rejected') throw end.reason;
     });
   }
 
@@ -116,10 +117,9 @@ class PassThroughVolume implements Volume {
 
   /** Takes device and server down, whatever there is of them; the data stay. */
   async stop(): Promise<void> {
-    const [device, server] = [this.#device, this.#server];
+    if (this.#device !== null) await detachFile(this.#device);
     this.#device = null;
-    this.#server = null;
-    if (device !== null) await detachFile(device);
+    const server = this.#server;
     if (server?.pid === undefined) return;
     if (!hasEnded(server)) {
       const ended = once(server, 'exit');
@@ -129,6 +129,7 @@ class PassThroughVolume implements Volume {
         await ended;
       }
     }
+    this.#server = null;
     if (server.exitCode === 0) return;
     // It ended in another way than it should, and may have left its mount.
     await runCommand('umount', ['--lazy', this.#mount], { timeoutMs: endLimitMs }).catch(() => {});
