@@ -34,7 +34,8 @@ class Qcow2 implements Subject {
   constructor(options: SubjectOptions) {
     this.#folder = options.folder;
     options.atEnd(async () => {
-      for (const volume of this.#volumes) await volume.stop();
+      const ends = await Promise.allSettled([...this.#volumes].map((volume) => volume.stop()));
+      for (const end of ends) if (end.status === 'rejected') throw end.reason;
     });
   }
 
@@ -113,11 +114,11 @@ class Qcow2Volume implements Volume {
 
   /** Takes device and daemon down, whatever there is of them; the image stays. */
   async stop(): Promise<void> {
-    const [device, monitor, daemon] = [this.#device, this.#monitor, this.#daemon];
+    if (this.#device !== null) await detachFile(this.#device);
     this.#device = null;
+    const [monitor, daemon] = [this.#monitor, this.#daemon];
     this.#monitor = null;
     this.#daemon = null;
-    if (device !== null) await detachFile(device);
     monitor?.close();
     if (daemon !== null) await endDaemon(daemon);
   }
