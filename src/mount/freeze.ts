@@ -48,13 +48,14 @@ export async function freezeFileSystem(path: string, options: FreezeOptions): Pr
     const word = await helper.next(['frozen', 'busy', 'abandoned', 'failed']);
     if (word === 'frozen' && !tooLate) return { thaw: () => endFreeze(helper) };
     helper.release();
-    if (tooLate) await helper.ended; // it may have come to freeze just before
+    if (word === 'frozen') await helper.ended; // just too late: nothing may stay frozen
     if (word === 'busy')
       throw new StoreError(
         'in-use',
         `${path} is frozen already by a fsfreeze that is not ours; thaw it with "fsfreeze --unfreeze ${path}"`,
       );
-    const reason = tooLate ? `not within ${timeoutMs} ms` : (word ?? 'the helper process ended');
+    const isLate = tooLate && (word === 'frozen' || word === 'abandoned');
+    const reason = isLate ? `not within ${timeoutMs} ms` : (word ?? 'the helper process ended');
     throw new StoreError('unavailable', `${path} could not be frozen: ${reason}`);
   } finally {
     clearTimeout(timer);

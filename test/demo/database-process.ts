@@ -3,6 +3,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { eventually } from '../support/eventually.ts';
+import { hasEnded } from '../support/process-end.ts';
 import { commandOf } from './programs.ts';
 
 const limitMs = 30_000;
@@ -55,7 +56,7 @@ export class DatabaseWriter {
   }
 
   async #ended(withinMs: number): Promise<void> {
-    if (this.#process.exitCode !== null || this.#process.signalCode !== null) return;
+    if (hasEnded(this.#process)) return;
     await once(this.#process, 'close', { signal: AbortSignal.timeout(withinMs) });
   }
 }

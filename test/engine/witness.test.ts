@@ -40,6 +40,14 @@ function read(pool: ScriptedPool, from: number, to: number): number[] {
   return Array.from({ length: to - from }, (_, index) => pool.read('a', from + index));
 }
 
+/** A start with nothing held, after `cutWithoutData`. */
+function startsWithoutIt(pool: ScriptedPool): void {
+  pool.hold = nothing;
+  pool.start();
+  expect(read(pool, 0, 5)).toEqual([1, 2, 3, 4, 0]);
+  sound(pool);
+}
+
 function sound(pool: ScriptedPool): void {
   expect(pool.problems()).toEqual([]);
 }
@@ -171,10 +179,7 @@ describe('after a power cut in the middle of such a flush', () => {
     pool.world.fail({ port: 'metadata', kind: 'page', skip: 0, times: 1, how: 'error' });
     expect(() => pool.start()).toThrow('simulated');
     pool.kill();
-    pool.hold = nothing;
-    pool.start();
-    expect(read(pool, 0, 5)).toEqual([1, 2, 3, 4, 0]);
-    sound(pool);
+    startsWithoutIt(pool);
     pool.powerLossAndStart('lose');
     expect(read(pool, 0, 5)).toEqual([1, 2, 3, 4, 0]);
   });
@@ -185,10 +190,7 @@ describe('after a power cut in the middle of such a flush', () => {
     pool.world.fail({ port: 'data', kind: 'read', skip: 0, times: 3, errno: 5 });
     pool.start();
     pool.kill();
-    pool.hold = nothing;
-    pool.start();
-    expect(read(pool, 0, 5)).toEqual([1, 2, 3, 4, 0]);
-    sound(pool);
+    startsWithoutIt(pool);
     pool.powerLossAndStart('lose');
     expect(read(pool, 0, 5)).toEqual([1, 2, 3, 4, 0]);
   });
@@ -202,10 +204,7 @@ describe('after a power cut in the middle of such a flush', () => {
     pool.world.fail({ port: 'log', kind: 'write', skip: 0, times: 1, errno: 5 });
     expect(() => pool.start()).toThrow('could not be taken out of the record log (errno 5)');
     pool.kill();
-    pool.hold = nothing;
-    pool.start();
-    expect(read(pool, 0, 5)).toEqual([1, 2, 3, 4, 0]);
-    sound(pool);
+    startsWithoutIt(pool);
   });
 
   test('a start that cannot read the disk at all ends with an error, and the next one compares', () => {
@@ -229,10 +228,7 @@ describe('after a power cut in the middle of such a flush', () => {
     cutWithoutData(pool);
     pool.start(); // its own data sync is held
     pool.world.powerLoss(DATA_LOST);
-    pool.hold = nothing;
-    pool.start();
-    expect(read(pool, 0, 5)).toEqual([1, 2, 3, 4, 0]);
-    sound(pool);
+    startsWithoutIt(pool);
   });
 
   test('the death of the process alone loses nothing, nor does a power cut before its successor has synced', () => {

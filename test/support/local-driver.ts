@@ -4,7 +4,6 @@
  * it takes down by force what is, and says so. Every wait has a limit.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
 import fs from 'node:fs';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
@@ -15,6 +14,7 @@ import { StoreClient } from '../../src/store/wire/client.ts';
 import { runCommand } from '../../src/util/exec.ts';
 import { commandPath } from './machine.ts';
 import { connectCsi, type CsiClient } from './csi-client.ts';
+import { describeEnd, endsWithin, hasEnded } from './process-end.ts';
 
 export interface DriverOptions {
   /** Holds all that the driver keeps, and the mounts of whoever uses it; made if missing, removed at the end. */
@@ -129,7 +129,7 @@ export class LocalDriver {
     const processes = this.processes();
     this.csi.close();
     this.store.close();
-    if (this.#process.exitCode === null && this.#process.signalCode === null) {
+    if (!hasEnded(this.#process)) {
       this.#process.kill('SIGTERM');
       const ended = await endsWithin(this.#process, stopLimitMs);
       if (!ended) problems.push(`the driver did not stop within ${stopLimitMs / 1000} s of SIGTERM`, ...this.#log);
@@ -226,25 +226,6 @@ async function ready(child: ChildProcess, log: string[]): Promise<void> {
   const timer = setTimeout(() => reject(new Error(`it was not ready within ${startLimitMs / 1000} s`)), startLimitMs);
   try {
     await promise;
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-function describeEnd(child: ChildProcess): string {
-  return child.signalCode ?? `status ${child.exitCode}`;
-}
-
-async function endsWithin(child: ChildProcess, limitMs: number): Promise<boolean> {
-  if (child.exitCode !== null || child.signalCode !== null) return true;
-  const limit = new AbortController();
-  const ended = once(child, 'exit', { signal: limit.signal }).then(
-    () => true,
-    () => false,
-  );
-  const timer = setTimeout(() => limit.abort(), limitMs);
-  try {
-    return await ended;
   } finally {
     clearTimeout(timer);
   }

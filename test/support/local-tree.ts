@@ -12,6 +12,7 @@ import { LoopDeviceList } from '../../src/linux/loop-device-list.ts';
 import { statePaths } from '../../src/local/state-paths.ts';
 import { StoreClient } from '../../src/store/wire/client.ts';
 import { eventually } from './eventually.ts';
+import { hasEnded } from './process-end.ts';
 
 const MAIN = path.join(import.meta.dirname, '../../src/main.ts');
 const COMMAND_LIMIT_MS = 60_000;
@@ -132,10 +133,6 @@ async function clearDevices(poolId: string): Promise<void> {
   for (const { path: devicePath, fileName } of devices) {
     if (fileName.startsWith(`${poolId}.`)) await clearLoopDevice(devicePath, { fileName, timeoutMs: DEVICE_LIMIT_MS, evenInUse: true });
   }
-}
-
-function hasEnded(child: ChildProcess): boolean {
-  return child.exitCode !== null || child.signalCode !== null;
 }
 
 function isAlive(pid: number): boolean {

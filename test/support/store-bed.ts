@@ -16,6 +16,7 @@ import { StoreClient } from '../../src/store/wire/client.ts';
 import { createLogger } from '../../src/util/log.ts';
 import { completedRequests } from './block-statistics.ts';
 import { eventually } from './eventually.ts';
+import { describeEnd, hasEnded } from './process-end.ts';
 
 const MAIN = path.join(import.meta.dirname, '../../src/main.ts');
 /** The same program as another tree of files: as `make build` compiled it. */
@@ -69,7 +70,7 @@ export class BedProcess {
   }
 
   get hasEnded(): boolean {
-    return this.child.exitCode !== null || this.child.signalCode !== null;
+    return hasEnded(this.child);
   }
 
   /** How often it has said this. */
@@ -97,7 +98,7 @@ export class BedProcess {
   /** Resolves with how it ended: "status 0", "SIGKILL". */
   async ended(): Promise<string> {
     if (!this.hasEnded) await once(this.child, 'exit', { signal: AbortSignal.timeout(END_LIMIT_MS) });
-    return this.child.signalCode ?? `status ${this.child.exitCode}`;
+    return describeEnd(this.child);
   }
 
   async kill(): Promise<void> {
@@ -148,7 +149,7 @@ export class Load {
 
   /** It has met no error so far. */
   get isRunning(): boolean {
-    return this.#child.exitCode === null && this.#child.signalCode === null;
+    return !hasEnded(this.#child);
   }
 
   get errors(): string {

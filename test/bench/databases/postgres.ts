@@ -4,11 +4,10 @@
  * over the network.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
+import { endsWithin } from '../../support/process-end.ts';
 import type { Database, DatabaseKind, DatabaseOptions } from './database.ts';
 import { findPostgres, type PostgresPrograms } from './postgres-programs.ts';
 import { runProgram } from './run-program.ts';
@@ -137,10 +136,8 @@ class PostgresServer implements Database {
       ['SIGQUIT', killLimitMs],
       ['SIGKILL', killLimitMs],
     ] as const) {
-      if (server.exitCode !== null || server.signalCode !== null) return;
-      const ended = once(server, 'exit');
       server.kill(signal);
-      if (await Promise.race([ended.then(() => true), delay(limitMs, false, { ref: false })])) return;
+      if (await endsWithin(server, limitMs)) return;
     }
     throw new Error(`postgres (process ${server.pid}) does not end`);
   }

@@ -24,9 +24,12 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { SLOTS = 128, PAYLOAD = 1 << 20, READS_OF_A_ROUND = 8, ROUNDS_BEFORE_SLEEP = 200, DEPTH_WORTH_PATIENCE = 12, PATIENT_COUNT = 4 };
-/* All slots' operations, their replies, and the poll fit. */
-enum { ENTRIES = 512, PATIENCE_NS = 60000, /* A signal just before it is not seen earlier. */ LONGEST_SLEEP_NS = 100000000, BACKGROUND = 64, NEVER_ASK_AGAIN = 0x7fffffff };
+enum { SLOTS = 128, PAYLOAD = 1 << 20, BACKGROUND = 64, NEVER_ASK_AGAIN = 0x7fffffff };
+/* Of the ring: all slots' operations, their replies, and the poll fit. */
+enum { ENTRIES = 512 };
+enum { READS_OF_A_ROUND = 8, ROUNDS_BEFORE_SLEEP = 200, DEPTH_WORTH_PATIENCE = 12, PATIENT_COUNT = 4, PATIENCE_NS = 60000 };
+/* A signal that comes just before a sleep is not seen earlier. */
+enum { LONGEST_SLEEP_NS = 100000000 };
 /* Files of the ring. */
 enum { DATA, FUSE };
 /* What a completion is of, above the slot's number. */
