@@ -6,6 +6,8 @@
  * tag or a callback, and its completion is delivered by the thread's own loop.
  */
 
+import type { Pieces } from '../util/pieces.ts';
+
 /**
  * The pool's data or its record log: a range of bytes with a volatile cache. Offsets, lengths and memory offsets are
  * multiples of 4,096. `memoryOffset` counts from the start of the shared memory. Operations complete in any order; each
@@ -18,6 +20,14 @@ export interface Disk {
   write(offsetBytes: number, lengthBytes: number, memoryOffset: number, tag: number): void;
   /** Makes durable every write that was complete when this was issued. */
   sync(tag: number): void;
+}
+
+/** The disk of the pool's data. */
+export interface DataDisk extends Disk {
+  /** Reads one range into several places; what is in the pieces must not be kept. `result` counts what is wanted. Where the
+   * range cannot be read as a whole, what is wanted of it may be all the same. False: not now, nothing was issued; `read`
+   * will do. */
+  readPieces(offsetBytes: number, pieces: Pieces, tag: number): boolean;
 }
 
 /** One key-value change of a metadata transaction: `value` null removes the key. */
@@ -94,7 +104,7 @@ export interface RequestListener {
 }
 
 export interface EnginePorts {
-  readonly data: Disk;
+  readonly data: DataDisk;
   readonly log: Disk;
   readonly metadata: MetadataStore;
   readonly memory: SharedMemory;

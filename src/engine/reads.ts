@@ -1,9 +1,11 @@
 /**
- * Reads: each granule from the layer that has it, zeros where none has. Runs that lie in a row on disk and in memory become
- * one disk read. From its start to its end a read keeps the slots that it may be reading from being used again.
+ * Reads: each granule from the layer that has it, zeros where none has. From its start to its end a read keeps the slots that
+ * it may be reading from being used again.
  */
+import { UNWANTED, type Pieces } from '../util/pieces.ts';
 import { Entry } from './entry.ts';
 import { GRANULE_BYTES, HEADER_SLOT } from './geometry.ts';
+import { ReadRuns } from './read-runs.ts';
 import { Errno, type RequestTable } from './request-table.ts';
 import type { EngineState } from './state.ts';
 import { EMPTY, indexAt, MISSING } from './tree.ts';
@@ -17,10 +19,7 @@ export class Reads {
   readonly #progress: Float64Array;
   /** Bytes that its disk operations have still to bring. */
   readonly #missing: Float64Array;
-  /** The run that is being collected. */
-  #runDisk = 0;
-  #runMemory = 0;
-  #runLength = 0;
+  readonly #runs = new ReadRuns((request, disk, pieces) => this.#issue(request, disk, pieces));
 
   /** @param ended called when a read is over */
   constructor(state: EngineState, table: RequestTable, ended: () => void) {
@@ -57,7 +56,7 @@ export class Reads {
       const leaf = tree.find(object, chunk);
       if (leaf === MISSING) {
         this.#progress[request] = at;
-        this.#issueRun(request);
+        this.#runs.finish(request);
         const failed = (): void => {
           this.#table.errno[request] = Errno.io;
           this.#done(request);
@@ -71,7 +70,7 @@ export class Reads {
       this.#readChunk(request, within, end, this.#table.memory[request]! + at - within);
       at += end - within;
     }
-    this.#issueRun(request);
+    this.#runs.finish(request);
     this.#done(request);
   }
 
@@ -87,7 +86,7 @@ export class Reads {
       const at = memory + granule * GRANULE_BYTES;
       const bytes = (to - granule) * GRANULE_BYTES;
       if (slot === HEADER_SLOT) ports.memory.bytes.fill(0, at, at + bytes);
-      else this.#collect(request, slot * geometry.chunkSizeBytes + granule * GRANULE_BYTES, at, bytes);
+      else this.#runs.add(request, slot * geometry.chunkSizeBytes + granule * GRANULE_BYTES, at, bytes);
       granule = to;
     }
   }
@@ -99,24 +98,20 @@ export class Reads {
     return HEADER_SLOT;
   }
 
-  #collect(request: number, disk: number, memory: number, bytes: number): void {
-    if (this.#runLength > 0 && this.#runDisk + this.#runLength === disk && this.#runMemory + this.#runLength === memory) {
-      this.#runLength += bytes;
-      return;
+  #issue(request: number, disk: number, pieces: Pieces): void {
+    const { data } = this.#state.ports;
+    this.#missing[request]! += pieces.wantedBytes;
+    if (pieces.count > 1 && data.readPieces(disk, pieces, request)) return this.#table.expect(request);
+    let at = disk;
+    for (let piece = 0; piece < pieces.count; piece++) {
+      const length = pieces.lengths[piece]!;
+      const memory = pieces.memoryOffsets[piece]!;
+      if (memory !== UNWANTED) {
+        this.#table.expect(request);
+        data.read(at, length, memory, request);
+      }
+      at += length;
     }
-    this.#issueRun(request);
-    this.#runDisk = disk;
-    this.#runMemory = memory;
-    this.#runLength = bytes;
-  }
-
-  #issueRun(request: number): void {
-    const length = this.#runLength;
-    if (length === 0) return;
-    this.#runLength = 0;
-    this.#table.expect(request);
-    this.#missing[request]! += length;
-    this.#state.ports.data.read(this.#runDisk, length, this.#runMemory, request);
   }
 
   #done(request: number): void {

@@ -25,6 +25,34 @@ export interface RingOptions {
   readonly patienceMicroseconds: number;
 }
 
+/** Places in a vector, at most. */
+export const VECTOR_ENTRIES = 256;
+/** Memory for what is read and not wanted: so many places of so many bytes. */
+export const NOWHERE_PLACES = 512;
+export const NOWHERE_PLACE_BYTES = 8 * 1024;
+
+/** Places in memory that one operation fills in this order: struct iovec, in 32-bit words. */
+export class Vector {
+  readonly words = new Int32Array(VECTOR_ENTRIES * 4);
+  #count = 0;
+
+  get count(): number {
+    return this.#count;
+  }
+
+  clear(): void {
+    this.#count = 0;
+  }
+
+  push(addressLow: number, addressHigh: number, length: number): void {
+    assert(this.#count < VECTOR_ENTRIES, 'a vector is not overrun');
+    const at = this.#count++ * 4;
+    this.words[at] = addressLow;
+    this.words[at + 1] = addressHigh;
+    this.words[at + 2] = length;
+  }
+}
+
 /** An address as an element of an array that holds more than numbers: there V8 keeps it boxed, and passing it on
  * allocates nothing. */
 interface KernelArgument {
@@ -37,6 +65,10 @@ export class Ring {
    * returned, or a negative errno. */
   userData = 0;
   result = 0;
+  /** Where the places for what is not wanted lie, one behind another. A place belongs to one operation as long as that is in
+   * flight, like any memory that is read into: a file system that checks what the disk brings looks for it there, and one
+   * with two copies would repair the sound one from what another operation has put there. */
+  readonly nowhereAddress: number;
 
   readonly #enterNumber = systemCallNumber('io_uring_enter');
   readonly #descriptor: number;
@@ -48,6 +80,9 @@ export class Ring {
   #control: Int32Array;
   #submissions: Int32Array;
   readonly #submissionTail: number;
+  /** The vector of each submission, free again when the kernel has taken it (IORING_FEAT_SUBMIT_STABLE, since 5.5). */
+  readonly #vectors: Mapping;
+  #vectorWords: Int32Array;
   readonly #completionHead: number;
   readonly #completionTail: number;
   readonly #completionMask: number;
@@ -71,7 +106,11 @@ export class Ring {
     const ringBytes = Math.max(submissionField(24) + this.#entries * 4, completionField(20) + completions * 16);
     const rings = map(this.#descriptor, ringBytes, offsetRings);
     const submissions = map(this.#descriptor, this.#entries * 64, offsetSubmissions);
-    this.#mappings = [rings, submissions];
+    this.#vectors = mapOwn(this.#entries * VECTOR_ENTRIES * 16);
+    const nowhere = mapOwn(NOWHERE_PLACES * NOWHERE_PLACE_BYTES);
+    this.nowhereAddress = nowhere.address;
+    this.#mappings = [rings, submissions, this.#vectors, nowhere];
+    this.#vectorWords = new Int32Array(this.#vectors.buffer);
     this.#control = new Int32Array(rings.buffer, 0, ringBytes >> 2);
     this.#submissions = new Int32Array(submissions.buffer);
     this.#submissionTail = submissionField(4) >> 2;
@@ -166,6 +205,16 @@ export class Ring {
     this.#prepare(opcodeWriteFixed, file, offsetLow, offsetHigh, addressLow, addressHigh, length, 0, userData);
   }
 
+  /** Reads what follows each other in the file into places that need not. The vector is the caller's again at once. */
+  readVector(file: number, offsetLow: number, offsetHigh: number, vector: Vector, userData: number): void {
+    this.#makeRoom();
+    const { words, count } = vector;
+    const place = (this.#tail & (this.#entries - 1)) * VECTOR_ENTRIES * 4;
+    for (let at = 0; at < count * 4; at++) this.#vectorWords[place + at] = words[at]!;
+    const address = this.#vectors.address + place * 4;
+    this.#prepare(opcodeReadVector, file, offsetLow, offsetHigh, address | 0, Math.floor(address / 4294967296), count, 0, userData);
+  }
+
   /** Completes once, when the file is readable or broken. */
   pollReadable(file: number, userData: number): void {
     this.#prepare(opcodePollAdd, file, 0, 0, 0, 0, 0, pollIn, userData);
@@ -216,11 +265,13 @@ export class Ring {
     return this.#pending;
   }
 
-  /** Ends what is in flight as the kernel sees fit, and lets go of files and memory, soon after: a mapping would keep the
-   * ring, and with it every registered file. The ring must not be used afterwards. */
+  /** No read into a place that nobody wants is in flight. Ends what else is as the kernel sees fit, and lets go of files and
+   * memory, soon after: a mapping would keep the ring, and with it every registered file. The ring must not be used
+   * afterwards. */
   close(): void {
     this.#control = new Int32Array(0);
     this.#submissions = new Int32Array(0);
+    this.#vectorWords = new Int32Array(0);
     for (const { address, lengthBytes } of this.#mappings) systemCall('munmap', address, lengthBytes);
     closeDescriptor(this.#descriptor);
   }
@@ -254,7 +305,7 @@ export class Ring {
     flags: number,
     userData: number,
   ): void {
-    while (this.#pending === this.#entries) this.#call(0, 0, this.#noPatience);
+    this.#makeRoom();
     const words = this.#submissions;
     const at = (this.#tail & (this.#entries - 1)) << 4;
     words[at] = file < 0 ? opcode : opcode | fixedFile;
@@ -275,6 +326,11 @@ export class Ring {
     words[at + 15] = 0;
     this.#tail = (this.#tail + 1) | 0;
     this.#pending++;
+  }
+
+  /** For another submission. */
+  #makeRoom(): void {
+    while (this.#pending === this.#entries) this.#call(0, 0, this.#noPatience);
   }
 
   #registerFiles(count: number): void {
@@ -325,6 +381,13 @@ function map(descriptor: number, lengthBytes: number, offsetBytes: number): Mapp
   return { address, lengthBytes, buffer: koffi.view(BigInt(address), lengthBytes) };
 }
 
+/** Memory of this process, all of it present. */
+function mapOwn(lengthBytes: number): Mapping {
+  const address = systemCall('mmap', 0, lengthBytes, readable | writable, own | anonymous | populate, -1, 0);
+  return { address, lengthBytes, buffer: koffi.view(BigInt(address), lengthBytes) };
+}
+
+const opcodeReadVector = 1; // IORING_OP_READV
 const opcodePollAdd = 6;
 const opcodePollRemove = 7;
 const opcodeReadFixed = 4;
@@ -352,6 +415,8 @@ const offsetSubmissions = 0x10000000; // IORING_OFF_SQES
 const readable = 1; // PROT_READ
 const writable = 2; // PROT_WRITE
 const shared = 1; // MAP_SHARED
+const own = 2; // MAP_PRIVATE
+const anonymous = 0x20; // MAP_ANONYMOUS
 const populate = 0x8000; // MAP_POPULATE
 const interrupted = 4; // EINTR
 const again = 11; // EAGAIN

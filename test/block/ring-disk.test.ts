@@ -2,12 +2,15 @@
 import { beforeEach, describe, expect, test } from '@jest/globals';
 import { DiskOperations, RingDisk, type DiskRing } from '../../src/block/ring-disk.ts';
 import { indexMask } from '../../src/block/user-data.ts';
+import { NOWHERE_PLACE_BYTES, NOWHERE_PLACES } from '../../src/linux/ring.ts';
+import { Pieces, UNWANTED } from '../../src/util/pieces.ts';
 
 const again = -11;
 const interrupted = -4;
 const inputOutputError = -5;
 const noSpace = -28;
 const memoryAddress = 0x7f00_0000_0000;
+const nowhereAddress = 0x7e00_0000_0000;
 const diskBytes = 2 ** 40;
 
 interface Submitted {
@@ -16,6 +19,8 @@ interface Submitted {
   readonly memory: number;
   readonly length: number;
   readonly index: number;
+  /** Of a vector: places in memory with their lengths, or of those that nobody wants where they go instead. */
+  readonly places?: readonly (readonly [memory: number, length: number] | readonly [nowhere: string, length: number])[];
 }
 
 let submitted: Submitted[];
@@ -37,6 +42,18 @@ beforeEach(() => {
     write: note('write'),
     readFixed: note('readFixed'),
     writeFixed: note('writeFixed'),
+    nowhereAddress,
+    readVector: (_file, offsetLow, offsetHigh, { words, count }, userData) => {
+      const places = Array.from({ length: count }, (_, at) => {
+        const address = (words[4 * at + 1]! >>> 0) * 2 ** 32 + (words[4 * at]! >>> 0);
+        const length = words[4 * at + 2]!;
+        return address < memoryAddress
+          ? ([`nowhere ${address - nowhereAddress}`, length] as const)
+          : ([address - memoryAddress, length] as const);
+      });
+      const offset = (offsetHigh >>> 0) * 2 ** 32 + (offsetLow >>> 0);
+      submitted.push({ kind: 'vector', offset, memory: 0, length: 0, index: userData & indexMask, places });
+    },
     syncData: (_file, userData) => void submitted.push({ kind: 'sync', offset: 0, memory: 0, length: 0, index: userData & indexMask }),
   };
   operations = new DiskOperations({
@@ -92,6 +109,129 @@ describe.each(['read', 'write'] as const)('a %s', (kind) => {
     disk[kind](0, 4096, 4096, 2);
     disk[kind](0, 8192, 8192 + 65_536 - 4096, 3);
     expect(submitted.map((one) => one.kind)).toEqual([`${kind}Fixed`, kind, kind]);
+  });
+});
+
+describe('a read of pieces', () => {
+  /** Two that are wanted, each behind a gap, at `at`. */
+  function readPieces(tag: number): boolean {
+    const pieces = new Pieces();
+    pieces.push(4096, 3 * 4096);
+    pieces.push(8192, UNWANTED);
+    pieces.push(16_384, 8 * 4096);
+    pieces.push(4096, UNWANTED);
+    pieces.push(4096, 2 ** 33);
+    const isStarted = disk.readPieces(at, pieces, tag);
+    pieces.clear(); // they are the caller's again
+    return isStarted;
+  }
+
+  test('is one operation, and what nobody wants goes nowhere', () => {
+    readPieces(7);
+    const nowhere = expect.stringMatching(/^nowhere/);
+    expect(submitted).toMatchObject([
+      {
+        kind: 'vector',
+        offset: at,
+        places: [
+          [3 * 4096, 4096],
+          [nowhere, 8192],
+          [8 * 4096, 16_384],
+          [nowhere, 4096],
+          [2 ** 33, 4096],
+        ],
+      },
+    ]);
+    answer(36_864);
+    expect(completed).toEqual([[7, 24_576]]);
+  });
+
+  test('has its nowhere for itself while it is in flight; when none is left, the next has to be read otherwise', () => {
+    const used = new Map<string, number>();
+    const begin = (): void => {
+      readPieces(used.size);
+      for (const [place, length] of submitted.at(-1)!.places!.filter(([where]) => typeof where === 'string')) {
+        const from = Number(String(place).split(' ')[1]);
+        for (let part = 0; part < length; part += 4096) {
+          expect(from + part).toBeLessThan(NOWHERE_PLACES * NOWHERE_PLACE_BYTES);
+          expect(used.has(String(from + part))).toBe(false);
+          used.set(String(from + part), used.size);
+        }
+      }
+    };
+    for (let count = 0; count < NOWHERE_PLACES / 2; count += 1) begin();
+    expect(readPieces(7)).toBe(false);
+    expect(submitted.length).toBe(NOWHERE_PLACES / 2);
+    operations.complete(submitted[5]!.index, 36_864);
+    expect(readPieces(7)).toBe(true);
+    expect(readPieces(7)).toBe(false);
+    disk.read(at, 4096, 0, 9);
+    expect(submitted.at(-1)!.kind).toBe('read');
+  });
+
+  test('gives it back however it ends', () => {
+    for (let count = 0; count < 3 * NOWHERE_PLACES; count += 1) {
+      expect(readPieces(7)).toBe(true);
+      answer(inputOutputError);
+      answer(inputOutputError);
+    }
+  });
+
+  test('that the kernel puts off is repeated whole', () => {
+    readPieces(7);
+    answer(again);
+    expect(submitted[1]).toEqual(submitted[0]);
+    answer(36_864);
+    expect(completed).toEqual([[7, 24_576]]);
+  });
+
+  test.each([
+    ['fails', inputOutputError],
+    ['is cut short', 8192],
+    ['brings nothing', 0],
+  ])('that %s is done piece by piece, without those that nobody wants', (_, result) => {
+    readPieces(7);
+    answer(result);
+    answer(4096);
+    answer(512);
+    answer(again);
+    answer(16_384 - 512);
+    answer(4096);
+    expect(completed).toEqual([[7, 24_576]]);
+    expect(submitted.slice(1)).toMatchObject([
+      { offset: at, memory: 3 * 4096, length: 4096 },
+      { offset: at + 12_288, memory: 8 * 4096, length: 16_384 },
+      { offset: at + 12_288 + 512, memory: 8 * 4096 + 512, length: 16_384 - 512 },
+      { offset: at + 12_288 + 512, memory: 8 * 4096 + 512, length: 16_384 - 512 },
+      { offset: at + 32_768, memory: 2 ** 33, length: 4096 },
+    ]);
+    expect(operations.inFlight).toBe(0);
+  });
+
+  test('fails when one that is wanted does, and the next one is whole again', () => {
+    readPieces(7);
+    answer(inputOutputError);
+    answer(4096);
+    answer(inputOutputError);
+    expect(completed).toEqual([[7, inputOutputError]]);
+    readPieces(8);
+    expect(submitted.at(-1)!.kind).toBe('vector');
+    disk.read(at, 4096, 0, 9);
+    answer(4096);
+    expect(completed.at(-1)).toEqual([9, 4096]);
+  });
+
+  test('keeps its pieces when more is in flight than there was room for at first', () => {
+    readPieces(7);
+    for (let tag = 0; tag < 3000; tag += 1) disk.write(tag * 4096, 4096, 0, tag);
+    operations.complete(submitted[0]!.index, inputOutputError);
+    expect(submitted.at(-1)).toMatchObject({ kind: 'readFixed', offset: at, memory: 3 * 4096, length: 4096 });
+  });
+
+  test('outside of the disk is a fault of the caller', () => {
+    const pieces = new Pieces();
+    pieces.push(8192, 0);
+    expect(() => disk.readPieces(diskBytes - 4096, pieces, 1)).toThrow('outside');
   });
 });
 

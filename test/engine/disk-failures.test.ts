@@ -62,6 +62,10 @@ function deceived(told: (call: Call, result: number) => number, wrap: (ports: En
           calls.set(tag, { port, kind: 'read', lengthBytes });
           ports[port].read(offset, lengthBytes, memory, tag);
         },
+        readPieces: (offset, pieces, tag) => {
+          calls.set(tag, { port, kind: 'read', lengthBytes: pieces.wantedBytes });
+          return ports.data.readPieces(offset, pieces, tag);
+        },
         write: (offset, lengthBytes, memory, tag) => {
           calls.set(tag, { port, kind: 'write', lengthBytes });
           ports[port].write(offset, lengthBytes, memory, tag);

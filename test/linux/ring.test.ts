@@ -3,7 +3,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { createEventDescriptor, signalEvent } from '../../src/linux/eventfd.ts';
-import { Ring } from '../../src/linux/ring.ts';
+import { Ring, Vector } from '../../src/linux/ring.ts';
 import { Structure } from '../../src/linux/structure.ts';
 
 let ring: Ring;
@@ -53,6 +53,23 @@ test('takes more operations than its submission ring holds', () => {
   for (let index = 0; index < 30; index++) ring.write(0, index * 16, 0, low(memory.address), high(memory.address), 16, index);
   const results = drain(30);
   expect([...results.values()].every((result) => result === 16)).toBe(true);
+});
+
+test('reads one range into several places and nowhere, more often than its submission ring holds', () => {
+  fs.writeSync(file, Buffer.from(Array.from({ length: 64 }, (_, at) => at)), 0, 64, 0);
+  const vector = new Vector();
+  for (let index = 0; index < 20; index++) {
+    vector.clear();
+    vector.push(low(memory.address + index * 32 + 16), high(memory.address), 16);
+    vector.push(low(ring.nowhereAddress), high(ring.nowhereAddress), 8);
+    vector.push(low(memory.address + index * 32), high(memory.address), 16);
+    ring.readVector(0, index, 0, vector, index);
+  }
+  expect([...drain(20).values()].every((result) => result === 40)).toBe(true);
+  for (let index = 0; index < 20; index++) {
+    const wanted = Array.from({ length: 16 }, (_, at) => index + at);
+    expect([...memory.bytes.subarray(index * 32, index * 32 + 32)]).toEqual([...wanted.map((byte) => byte + 24), ...wanted]);
+  }
 });
 
 test('answers errors as negative errnos', () => {

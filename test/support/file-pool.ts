@@ -10,7 +10,7 @@ import type { ControlRequest, ObjectInfo } from '../../src/engine/control.ts';
 import { Engine } from '../../src/engine/engine.ts';
 import { engineMemoryLayout } from '../../src/engine/memory-layout.ts';
 import { encodePoolHeader, formatPool } from '../../src/engine/pool-format.ts';
-import type { Disk, EnginePorts, MetadataStore, Random } from '../../src/engine/ports.ts';
+import type { DataDisk, EnginePorts, MetadataStore, Random } from '../../src/engine/ports.ts';
 import { MetadataEnvironment } from '../../src/store/metadata/environment.ts';
 import { checkHeader } from '../../src/store/pool/header.ts';
 import { encodePoolIdentity, inspectPool, metadataFolderOf, readPoolIdentity } from '../../src/store/pool/pool.ts';
@@ -201,7 +201,7 @@ export class FilePool {
     return { errno, bytes: operation === Operation.read ? this.#memory.slice(0, lengthBytes) : new Uint8Array(0) };
   }
 
-  #disk(descriptor: number, sizeBytes: number): Disk {
+  #disk(descriptor: number, sizeBytes: number): DataDisk {
     const later = (tag: number, result: number): void => void this.#done.push(() => this.#engine.diskCompleted(tag, result));
     const inside = (offsetBytes: number, lengthBytes: number): void => {
       if (offsetBytes < 0 || offsetBytes + lengthBytes > sizeBytes)
@@ -213,6 +213,7 @@ export class FilePool {
         inside(offsetBytes, lengthBytes);
         later(tag, fs.readSync(descriptor, this.#memory, memoryOffset, lengthBytes, offsetBytes));
       },
+      readPieces: () => false,
       write: (offsetBytes, lengthBytes, memoryOffset, tag) => {
         inside(offsetBytes, lengthBytes);
         later(tag, fs.writeSync(descriptor, this.#memory, memoryOffset, lengthBytes, offsetBytes));

@@ -14,7 +14,8 @@
  * - Memory is checked too: a write's bytes must not change and a read's target must not be shared while in flight;
  *   two writes in flight at the same block are a violation, because nobody could say which one stays.
  */
-import type { Disk } from '../../src/engine/ports.ts';
+import type { DataDisk } from '../../src/engine/ports.ts';
+import { UNWANTED, type Pieces } from '../../src/util/pieces.ts';
 import { takeFault, type InjectedFault } from './injected-faults.ts';
 import type { SeededRandom } from './seeded-random.ts';
 import { Violation } from './violation.ts';
@@ -61,7 +62,8 @@ interface DiskOperation {
   readonly kind: DiskOperationKind;
   readonly offsetBytes: number;
   readonly lengthBytes: number;
-  readonly memoryOffset: number;
+  /** Where each block lies in memory, or UNWANTED. */
+  readonly places: readonly number[];
   readonly tag: number;
   readonly issuedAt: number;
   readonly errno: number;
@@ -109,13 +111,19 @@ export class SimulatedDisk {
   }
 
   /** The disk as one process sees it. `report` is called from `fire` only. */
-  open(report: (tag: number, result: number) => void): Disk {
+  open(report: (tag: number, result: number) => void): DataDisk {
     const issue = (kind: DiskOperationKind, offsetBytes: number, lengthBytes: number, memoryOffset: number, tag: number): void => {
-      this.#issue(kind, offsetBytes, lengthBytes, memoryOffset, tag, report);
+      this.#issue(kind, { offsetBytes, lengthBytes, places: placesOf(lengthBytes, memoryOffset) }, tag, report);
     };
     return {
       sizeBytes: this.sizeBytes,
       read: (offsetBytes, lengthBytes, memoryOffset, tag) => issue('read', offsetBytes, lengthBytes, memoryOffset, tag),
+      readPieces: (offsetBytes, pieces, tag) => {
+        // Now and then it cannot, as the real one.
+        if (this.#random.chance(0.1)) return false;
+        this.#issue('read', { offsetBytes, lengthBytes: pieces.totalBytes, places: placesOfPieces(pieces) }, tag, report);
+        return true;
+      },
       write: (offsetBytes, lengthBytes, memoryOffset, tag) => issue('write', offsetBytes, lengthBytes, memoryOffset, tag),
       sync: (tag) => issue('sync', 0, 0, 0, tag),
     };
@@ -245,24 +253,21 @@ export class SimulatedDisk {
 
   #issue(
     kind: DiskOperationKind,
-    offsetBytes: number,
-    lengthBytes: number,
-    memoryOffset: number,
+    where: { readonly offsetBytes: number; readonly lengthBytes: number; readonly places: readonly number[] },
     tag: number,
     report: (tag: number, result: number) => void,
   ): void {
-    const aligned = offsetBytes % blockSizeBytes === 0 && lengthBytes % blockSizeBytes === 0 && memoryOffset % blockSizeBytes === 0;
-    const inside =
-      offsetBytes >= 0 &&
-      offsetBytes + lengthBytes <= this.sizeBytes &&
-      memoryOffset >= 0 &&
-      memoryOffset + lengthBytes <= this.#memory.length;
-    if (!aligned || !inside || (kind !== 'sync' && lengthBytes === 0)) {
+    const { offsetBytes, lengthBytes, places } = where;
+    const inMemory = (place: number): boolean =>
+      place === UNWANTED || (place % blockSizeBytes === 0 && place >= 0 && place + blockSizeBytes <= this.#memory.length);
+    const onDisk = offsetBytes % blockSizeBytes === 0 && offsetBytes >= 0 && offsetBytes + lengthBytes <= this.sizeBytes;
+    if (!onDisk || lengthBytes !== places.length * blockSizeBytes || !places.every(inMemory) || (kind !== 'sync' && lengthBytes === 0)) {
       throw new Violation(
-        `${this.#name}: ${kind} of ${lengthBytes} bytes at ${offsetBytes}, memory ${memoryOffset}, is not aligned or not inside`,
+        `${this.#name}: ${kind} of ${lengthBytes} bytes at ${offsetBytes}, memory ${places.join(', ')}, is not aligned or not inside`,
       );
     }
-    if (kind !== 'sync') this.#refuseSharing(kind, offsetBytes, lengthBytes, memoryOffset);
+    if (places[0] === UNWANTED || places.at(-1) === UNWANTED) throw new Violation(`${this.#name}: a ${kind} begins or ends with a gap`);
+    if (kind !== 'sync') this.#refuseSharing(kind, offsetBytes, places);
     this.counts[kind] += 1;
     this.#now += 1;
     const fault = takeFault(this.#faults, kind);
@@ -270,32 +275,37 @@ export class SimulatedDisk {
       kind,
       offsetBytes,
       lengthBytes,
-      memoryOffset,
+      places,
       tag,
       issuedAt: this.#now,
       errno: fault?.errno ?? 0,
       how: fault?.how ?? 'error',
       shortBlocks: fault?.how === 'short' ? this.#random.below(Math.max(1, lengthBytes / blockSizeBytes)) : 0,
       pace: this.#random.pick(paces),
-      bytes: kind === 'write' ? this.#memory.slice(memoryOffset, memoryOffset + lengthBytes) : null,
+      bytes: kind === 'write' ? this.#memory.slice(places[0]!, places[0]! + lengthBytes) : null,
       report,
       landedBlocks: 0,
       completedAt: Infinity,
     });
   }
 
-  #refuseSharing(kind: DiskOperationKind, offsetBytes: number, lengthBytes: number, memoryOffset: number): void {
+  #refuseSharing(kind: DiskOperationKind, offsetBytes: number, places: readonly number[]): void {
+    const lengthBytes = places.length * blockSizeBytes;
+    const wanted = new Set(places);
+    wanted.delete(UNWANTED);
+    if (wanted.size !== places.filter((place) => place !== UNWANTED).length)
+      throw new Violation(`${this.#name}: a ${kind} uses the same memory twice: ${places.join(', ')}`);
     for (const other of this.#operations) {
       if (other.kind === 'sync') continue;
       const sameDisk = offsetBytes < other.offsetBytes + other.lengthBytes && other.offsetBytes < offsetBytes + lengthBytes;
-      const sameMemory = memoryOffset < other.memoryOffset + other.lengthBytes && other.memoryOffset < memoryOffset + lengthBytes;
+      const shared = other.places.find((place) => wanted.has(place));
       if (kind === 'write' && other.kind === 'write' && sameDisk) {
         throw new Violation(
           `${this.#name}: a write at ${offsetBytes} while another one at ${other.offsetBytes} (${other.lengthBytes} bytes) is in flight`,
         );
       }
-      if (sameMemory && (kind === 'read' || other.kind === 'read')) {
-        throw new Violation(`${this.#name}: a ${kind} uses memory ${memoryOffset} while a ${other.kind} in flight uses it`);
+      if (shared !== undefined && (kind === 'read' || other.kind === 'read')) {
+        throw new Violation(`${this.#name}: a ${kind} uses memory ${shared} while a ${other.kind} in flight uses it`);
       }
     }
   }
@@ -307,9 +317,9 @@ export class SimulatedDisk {
       operation.landedBlocks += 1;
       if (operation.errno !== 0 && !this.#tookEffect(operation, at)) continue;
       const disk = operation.offsetBytes + at;
-      const memory = operation.memoryOffset + at;
+      const memory = operation.places[at / blockSizeBytes]!;
       if (operation.kind === 'read') {
-        this.#memory.set(this.#view.subarray(disk, disk + blockSizeBytes), memory);
+        if (memory !== UNWANTED) this.#memory.set(this.#view.subarray(disk, disk + blockSizeBytes), memory);
         continue;
       }
       let bytes = operation.bytes!.subarray(at, at + blockSizeBytes);
@@ -372,9 +382,26 @@ export class SimulatedDisk {
   }
 }
 
+/** Bytes that are wanted, or a negative errno. */
 function resultOf(operation: DiskOperation): number {
-  if (operation.errno === 0) return operation.lengthBytes;
-  return operation.how === 'short' && operation.kind !== 'sync' ? operation.shortBlocks * blockSizeBytes : -operation.errno;
+  const { errno, how, kind, places, shortBlocks } = operation;
+  if (errno !== 0 && (how !== 'short' || kind === 'sync')) return -errno;
+  const done = errno === 0 ? places : places.slice(0, shortBlocks);
+  return done.filter((place) => place !== UNWANTED).length * blockSizeBytes;
+}
+
+function placesOf(lengthBytes: number, memoryOffset: number): number[] {
+  return Array.from({ length: lengthBytes / blockSizeBytes }, (_, block) => memoryOffset + block * blockSizeBytes);
+}
+
+function placesOfPieces(pieces: Pieces): number[] {
+  const places: number[] = [];
+  for (let index = 0; index < pieces.count; index += 1) {
+    const memory = pieces.memoryOffsets[index]!;
+    const blocks = placesOf(pieces.lengths[index]!, memory);
+    places.push(...(memory === UNWANTED ? blocks.map(() => UNWANTED) : blocks));
+  }
+  return places;
 }
 
 function shuffled<T>(list: readonly T[], random: SeededRandom): T[] {

@@ -7,7 +7,7 @@
  * dead one are over, as the lock on the pool's files guarantees.
  */
 import type { ControlRequest } from '../../src/engine/control.ts';
-import type { Clock, Disk, EnginePorts, MetadataStore, Random, RequestListener } from '../../src/engine/ports.ts';
+import type { Clock, DataDisk, EnginePorts, MetadataStore, Random, RequestListener } from '../../src/engine/ports.ts';
 import type { StoreError } from '../../src/util/errors.ts';
 import { SeededRandom } from './seeded-random.ts';
 import { SimulatedDisk, type DiskFault, type PowerLossStyle } from './simulated-disk.ts';
@@ -344,10 +344,11 @@ export class SimulatedWorld {
   }
 }
 
-function guardDisk(disk: Disk, call: <T>(action: () => T) => T): Disk {
+function guardDisk(disk: DataDisk, call: <T>(action: () => T) => T): DataDisk {
   return {
     sizeBytes: disk.sizeBytes,
     read: (offsetBytes, lengthBytes, memoryOffset, tag) => call(() => disk.read(offsetBytes, lengthBytes, memoryOffset, tag)),
+    readPieces: (offsetBytes, pieces, tag) => call(() => disk.readPieces(offsetBytes, pieces, tag)),
     write: (offsetBytes, lengthBytes, memoryOffset, tag) => call(() => disk.write(offsetBytes, lengthBytes, memoryOffset, tag)),
     sync: (tag) => call(() => disk.sync(tag)),
   };
