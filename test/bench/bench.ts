@@ -3,10 +3,11 @@
  * they meet. Needs root and the programs of test/setup; a part whose programs are missing is skipped, loudly. A part that
  * fails or is interrupted loses no figure of the others: the status is then 1, and the last lines say what went wrong.
  *
- *   node test/bench/bench.ts [--quick | --full] [--only PART,...] [--folder DIR] [--rounds N] [--seconds S]
- *     [--output table|json] [--json FILE] [--docs]
+ *   node test/bench/bench.ts [--quick | --full] [--only PART,...] [--stages STAGE,...] [--folder DIR]
+ *     [--rounds N] [--seconds S] [--output table|json] [--json FILE] [--docs]
  *
- * --folder is on the disk that is measured, the machine's folder for temporary files otherwise. --docs makes
+ * --stages: of the part io, those of test/bench/io/plan.ts that are wanted, so that a long run that broke off can be gone on
+ * with. --folder is on the disk that is measured, the machine's folder for temporary files otherwise. --docs makes
  * docs/performance.md from the run; test/bench/report/write.ts makes it from a FILE of an earlier one.
  */
 import { spawnSync } from 'node:child_process';
@@ -14,6 +15,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { judge } from './goals.ts';
+import { plan } from './io/plan.ts';
 import type { Measurement } from './measurement.ts';
 import { parseOptions, USAGE, type BenchOptions } from './options.ts';
 import { parts } from './parts.ts';
@@ -28,7 +30,8 @@ const WRONG_USE = 2;
 const progress = (line: string): void => console.error(`bench: ${line}`);
 
 async function main(): Promise<number> {
-  const parsed = parseOptions(process.argv.slice(2), { parts: parts.map(({ name }) => name), defaultFolder: os.tmpdir() });
+  const known = { parts: parts.map(({ name }) => name), stages: plan.map(({ name }) => name), defaultFolder: os.tmpdir() };
+  const parsed = parseOptions(process.argv.slice(2), known);
   const complaints = 'complaints' in parsed ? parsed.complaints : placeComplaints(parsed.options);
   if ('complaints' in parsed || complaints.length > 0) {
     console.error([...complaints.map((complaint) => `bench: ${complaint}`), USAGE].join('\n'));
@@ -94,7 +97,8 @@ async function run(options: BenchOptions, signal: AbortSignal): Promise<BenchDoc
   const measurements: Measurement[] = [];
   const documentNow = (): BenchDocument =>
     makeDocument({ ...facts, endedAt: new Date().toISOString(), parts: outcomes, goals: judge(measurements), measurements });
-  const context = { folder, seconds, quick: extent === 'quick', full: extent === 'full', signal };
+  const stages = options.stages === null ? {} : { stages: options.stages };
+  const context = { folder, seconds, ...stages, quick: extent === 'quick', full: extent === 'full', signal };
   for (const part of parts.filter(({ name }) => options.parts.includes(name))) {
     const ownRounds = extent === 'quick' && !options.roundsChosen ? (part.quickRounds ?? rounds) : rounds;
     const ended = await runPart(part, { ...context, rounds: ownRounds, progress });
@@ -106,10 +110,19 @@ async function run(options: BenchOptions, signal: AbortSignal): Promise<BenchDoc
 }
 
 /** As somebody types it to measure the same again; where the report went is left out. */
-function commandOf({ extent, parts: names, rounds, roundsChosen, seconds }: BenchOptions): string {
+function commandOf({ extent, parts: names, stages, rounds, roundsChosen, seconds }: BenchOptions): string {
   const some = names.length < parts.length ? ['--only', names.join(',')] : [];
+  const these = stages === null ? [] : ['--stages', `'${stages.join(',')}'`];
   const flags = extent === 'normal' ? [] : [`--${extent}`];
-  return ['node test/bench/bench.ts', ...flags, ...some, ...(roundsChosen ? ['--rounds', rounds] : []), '--seconds', seconds].join(' ');
+  return [
+    'node test/bench/bench.ts',
+    ...flags,
+    ...some,
+    ...these,
+    ...(roundsChosen ? ['--rounds', rounds] : []),
+    '--seconds',
+    seconds,
+  ].join(' ');
 }
 
 async function writeDocs(document: BenchDocument): Promise<void> {

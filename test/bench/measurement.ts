@@ -30,6 +30,8 @@ export interface PartContext {
   readonly quick: boolean;
   /** The benchmark of an hour or more: every state, size and peer. Never with `quick`. */
   readonly full: boolean;
+  /** Names of those of its stages that are wanted, of a part that has some; all when missing. */
+  readonly stages?: readonly string[];
   readonly signal: AbortSignal;
   /** A line for whoever watches. */
   readonly progress: (line: string) => void;

@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { parseOptions, type BenchOptions } from './options.ts';
 
-const known = { parts: ['io', 'operations', 'databases'], defaultFolder: '/tmp' };
+const known = { parts: ['io', 'operations', 'databases'], stages: ['a full volume', 'clones'], defaultFolder: '/tmp' };
 
 function optionsOf(...words: readonly string[]): BenchOptions {
   const parsed = parseOptions(words, known);
@@ -19,6 +19,7 @@ describe('flags of the benchmark', () => {
     expect(optionsOf()).toMatchObject({
       extent: 'normal',
       parts: known.parts,
+      stages: null,
       output: 'table',
       jsonFile: null,
       docs: false,
@@ -37,10 +38,16 @@ describe('flags of the benchmark', () => {
     expect(optionsOf('--only', 'databases,io').parts).toEqual(['io', 'databases']);
   });
 
+  test('stages are those that are named', () => {
+    expect(optionsOf('--stages', 'clones').stages).toEqual(['clones']);
+  });
+
   test.each([
     [['--quick', '--full'], 'exclude each other'],
     [['--only', 'io,nothing'], '"nothing"'],
     [['--only', ''], 'io, operations, databases'],
+    [['--stages', 'clones,copies'], '"copies"'],
+    [['--stages', ''], 'a full volume, clones'],
     [['--rounds', '0'], '--rounds'],
     [['--rounds', '1.5'], '--rounds'],
     [['--seconds', 'two'], '--seconds'],

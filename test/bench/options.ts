@@ -7,6 +7,8 @@ export interface BenchOptions {
   readonly extent: Extent;
   /** Names of parts, in the order in which they are run. */
   readonly parts: readonly string[];
+  /** Names of stages, of the parts that have some; null: all of them. */
+  readonly stages: readonly string[] | null;
   readonly output: 'table' | 'json';
   /** Where the document is written, too; null: nowhere. */
   readonly jsonFile: string | null;
@@ -28,12 +30,12 @@ const EXTENTS: Readonly<Record<Extent, { readonly rounds: number; readonly secon
   full: { rounds: 5, seconds: 4 },
 };
 
-export const USAGE = `node test/bench/bench.ts [--quick | --full] [--only PART,...] [--folder DIR] [--rounds N] [--seconds S]
-    [--output table|json] [--json FILE] [--docs]`;
+export const USAGE = `node test/bench/bench.ts [--quick | --full] [--only PART,...] [--stages STAGE,...] [--folder DIR]
+    [--rounds N] [--seconds S] [--output table|json] [--json FILE] [--docs]`;
 
 export function parseOptions(
   words: readonly string[],
-  known: { readonly parts: readonly string[]; readonly defaultFolder: string },
+  known: { readonly parts: readonly string[]; readonly stages: readonly string[]; readonly defaultFolder: string },
 ): Parsed {
   try {
     const { values } = parseArgs({
@@ -42,6 +44,7 @@ export function parseOptions(
         quick: { type: 'boolean', default: false },
         full: { type: 'boolean', default: false },
         only: { type: 'string', default: known.parts.join(',') },
+        stages: { type: 'string' },
         output: { type: 'string', default: 'table' },
         json: { type: 'string' },
         docs: { type: 'boolean', default: false },
@@ -52,6 +55,7 @@ export function parseOptions(
     });
     const extent = values.quick ? 'quick' : values.full ? 'full' : 'normal';
     const wanted = values.only.split(',');
+    const stages = values.stages?.split(',') ?? null;
     const rounds = Number(values.rounds ?? EXTENTS[extent].rounds);
     const seconds = Number(values.seconds ?? EXTENTS[extent].seconds);
     const { output } = values;
@@ -60,6 +64,9 @@ export function parseOptions(
       ...wanted
         .filter((name) => !known.parts.includes(name))
         .map((name) => `--only takes ${known.parts.join(', ')}, not ${JSON.stringify(name)}`),
+      ...(stages ?? [])
+        .filter((name) => !known.stages.includes(name))
+        .map((name) => `--stages takes ${known.stages.join(', ')}, not ${JSON.stringify(name)}`),
       ...(Number.isInteger(rounds) && rounds > 0 ? [] : [`--rounds takes a whole number from 1 on, not ${JSON.stringify(values.rounds)}`]),
       ...(Number.isInteger(seconds) && seconds > 0
         ? []
@@ -74,6 +81,7 @@ export function parseOptions(
         options: {
           extent,
           parts,
+          stages,
           output,
           jsonFile: values.json ?? null,
           docs,

@@ -27,8 +27,6 @@ import type { SubjectKind } from './subjects/subject.ts';
 export interface IoOptions {
   /** Of the largest volumes; by the extent when missing. */
   readonly sizeBytes?: number;
-  /** Names of stages of the plan; all when missing. */
-  readonly stages?: readonly string[];
 }
 
 const MIB = 2 ** 20;
@@ -55,7 +53,9 @@ async function measureStages(context: PartContext, guarded: Guarded, options: Io
   const { signal } = guarded;
   const extent = context.quick ? 'quick' : context.full ? 'full' : 'normal';
   const size = options.sizeBytes ?? sizeBytes[extent];
-  const stages = plan.filter((stage) => (options.stages?.includes(stage.name) ?? true) && rowsOf(stage, extent).length > 0);
+  const stages = plan.filter((stage) => (context.stages?.includes(stage.name) ?? true) && rowsOf(stage, extent).length > 0);
+  const absent = context.stages?.filter((name) => !stages.some((stage) => stage.name === name)) ?? [];
+  if (absent.length > 0) throw new Error(`a ${extent} run has no stage ${absent.map((name) => JSON.stringify(name)).join(' and no ')}`);
   const spaces = new Map<SubjectKind, number>();
   for (const kind of subjectKinds) {
     const spaceBytes = spaceBytesOf(kind, { extent, sizeBytes: size, stages });

@@ -63,10 +63,7 @@ export async function runStage(stage: StageOptions): Promise<void> {
       }
     }
   }
-  for (const { subject } of stage.subjects) {
-    await subject.removeVolumes();
-    await subject.settle();
-  }
+  for (const running of stage.subjects) await tidy(stage, running);
 }
 
 /** The states of the plan that a load on these volumes is a sample of. */
@@ -110,6 +107,17 @@ async function prepareAll(stage: StageOptions): Promise<Standing[]> {
 
 function plainState(rows: readonly Row[]): StateName {
   return volumesAtOnce(rows) > 1 ? 'four volumes' : 'full';
+}
+
+/** What a peer has measured counts, also when its volumes do not go as they should. */
+async function tidy({ signal, isPeer, progress }: StageOptions, { kind, subject }: RunningSubject): Promise<void> {
+  try {
+    await subject.removeVolumes();
+    await subject.settle();
+  } catch (error) {
+    if (signal.aborted || !isPeer(kind)) throw error;
+    progress(`I/O: volumes of ${kind.name} were not removed as they should: ${(error as Error).message}`);
+  }
 }
 
 /** Null when a peer failed: then nothing is said of it in these states at all. */

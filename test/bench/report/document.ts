@@ -1,7 +1,8 @@
-/** What one run of the benchmark leaves behind: all figures with all samples, and what they belong to. */
+/** What a run of the benchmark leaves behind: all figures with all samples, and what they belong to. */
 import fs from 'node:fs';
 import type { Verdict } from '../goals.ts';
 import type { Measurement } from '../measurement.ts';
+import { LOAD_BEFORE } from './machine-facts.ts';
 
 /** Raised when a reader of an older document would misread a newer one. */
 const VERSION = 1;
@@ -55,4 +56,36 @@ export function readDocument(file: string): BenchDocument {
     throw new Error(`${file} is no document of the benchmark, or one of another version than ${VERSION}`);
   }
   return document as BenchDocument;
+}
+
+/**
+ * Runs on one machine, in the order in which they were made, as if they had been one: a later one has what an earlier one did
+ * not come to. Of a figure that two have, the later counts. Fails in words where they cannot stand beside each other.
+ */
+export function joinDocuments(documents: readonly [BenchDocument, ...BenchDocument[]]): BenchDocument {
+  const [first, ...others] = documents;
+  for (const other of others) {
+    for (const name of ['extent', 'rounds', 'seconds'] as const) demandSame(name, first[name], other[name]);
+    for (const name of Object.keys({ ...first.machine, ...other.machine })) {
+      if (name !== LOAD_BEFORE) demandSame(name, first.machine[name], other.machine[name]);
+    }
+  }
+  const all = (field: 'command' | 'revision'): string => [...new Set(documents.map((document) => document[field] ?? 'unknown'))].join('; ');
+  const measurements = new Map(documents.flatMap((document) => document.measurements.map((one) => [nameOf(one), one])));
+  return {
+    ...first,
+    command: all('command'),
+    revision: all('revision'),
+    endedAt: documents.at(-1)!.endedAt,
+    parts: documents.flatMap(({ parts }) => parts),
+    measurements: [...measurements.values()],
+  };
+}
+
+function demandSame(name: string, one: unknown, other: unknown): void {
+  if (one !== other) throw new Error(`runs of different ${name} are not to be joined: ${String(one)} and ${String(other)}`);
+}
+
+function nameOf({ part, workload, subject, condition, figure }: Measurement): string {
+  return JSON.stringify([part, workload, subject, condition, figure]);
 }

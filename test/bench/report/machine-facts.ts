@@ -5,6 +5,8 @@ import os from 'node:os';
 import path from 'node:path';
 import { formatBytes } from '../../../src/operator/output.ts';
 
+/** Of the facts, the one that each run has of its own. */
+export const LOAD_BEFORE = 'load before';
 const COMMAND_LIMIT_MS = 10_000;
 const repository = path.join(import.meta.dirname, '../../..');
 
@@ -27,7 +29,7 @@ export function machineFacts(folder: string): Record<string, string> {
     memory: formatBytes(os.totalmem()),
     kernel: `${os.type()} ${os.release()}`,
     disk: fileSystemOf(folder),
-    'load before': `${oneMinute.toFixed(1)} (what else runs here makes figures worse, and ratios less sure)`,
+    [LOAD_BEFORE]: `${oneMinute.toFixed(1)} (what else runs here makes figures worse, and ratios less sure)`,
     node: process.version,
     sqlite: process.versions.sqlite ?? 'not in this Node',
     ...(Object.fromEntries(programs) as Record<string, string>),

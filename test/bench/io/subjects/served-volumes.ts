@@ -10,7 +10,9 @@ import { attachFile, detachFile, type LoopFile } from './loop-file.ts';
 import type { Subject, SubjectOptions, Volume } from './subject.ts';
 
 const startLimitMs = 20_000;
-const endLimitMs = 20_000;
+/** It writes out what it holds first, on a disk that others keep busy. */
+const endLimitMs = 40_000;
+const killedLimitMs = 10_000;
 
 export class ServedVolumes implements Subject {
   readonly #folder: string;
@@ -38,7 +40,9 @@ export class ServedVolumes implements Subject {
   }
 
   async removeVolumes(): Promise<void> {
-    for (const volume of this.#volumes) await volume.remove();
+    const failures: unknown[] = [];
+    for (const volume of this.#volumes) await volume.remove().catch((error: unknown) => failures.push(error));
+    if (failures.length > 0) throw failures[0];
   }
 
   usedBytes(): Promise<number> {
@@ -96,11 +100,11 @@ export abstract class ServedVolume implements Volume {
     if (server === null) return;
     server.kill('SIGTERM');
     if (!(await endsWithin(server, endLimitMs))) server.kill('SIGKILL');
-    await endsWithin(server, endLimitMs);
+    await endsWithin(server, killedLimitMs);
     this.#server = null;
     if (server.exitCode === 0 || server.pid === undefined) return;
     // It ended in another way than it should, and may have left its mount.
-    await runCommand('umount', ['--lazy', this.exported], { timeoutMs: endLimitMs }).catch(() => {});
+    await runCommand('umount', ['--lazy', this.exported], { timeoutMs: killedLimitMs }).catch(() => {});
     throw new Error(`${server.spawnfile} ${server.pid} ended with ${describeEnd(server)}`);
   }
 
