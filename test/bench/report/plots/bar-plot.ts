@@ -2,7 +2,7 @@
 import type { Spread } from '../spread.ts';
 import { colourOf, errorBar, framed, lettersIn, widthOf, wrapWords, type Room } from './frame.ts';
 import { linearScale } from './scale.ts';
-import { element, text } from './svg.ts';
+import { coordinate, element, text } from './svg.ts';
 
 export interface BarPlot {
   readonly title: string;
@@ -24,13 +24,18 @@ export interface BarGroup {
 const WIDTH_FOR_BARS = 704;
 const GAP = 0.25;
 const DASHES = '5 4';
+/** A label may be this much wider than its group: its neighbours are hardly as wide. */
+const OVERHANG = 1.1;
+/** Of labels that are wider: they stand aslant, in one line, each ending below its group. */
+const SLANT_DEGREES = 40;
+const LINE_HEIGHT = 15;
 
 export function drawBars(plot: BarPlot): string {
   const { title, yTitle, series, groups, formatY, mark } = plot;
   const highest = Math.max(mark?.value ?? 0, ...groups.flatMap(({ bars }) => bars.map((bar) => bar?.highest ?? 0)));
   const groupWidth = WIDTH_FOR_BARS / groups.length;
-  const labels = groups.map(({ name }) => wrapWords(name, lettersIn(groupWidth)));
-  const labelLines = Math.max(1, ...labels.map((lines) => lines.length));
+  const labels = labelsOf(groups, groupWidth);
+  const { labelLines } = labels;
   return framed({ title, yTitle, series, y: linearScale(highest), formatY, labelLines }, (room) => [
     ...groups.flatMap((group, index) => {
       const left = room.left + groupWidth * (index + GAP / 2);
@@ -46,13 +51,36 @@ export function drawBars(plot: BarPlot): string {
         ];
       });
       const middle = room.left + groupWidth * (index + 0.5);
-      const words = labels[index]!.map((line, row) =>
-        text(line, { x: middle, y: room.bottom + 16 + row * 15, 'text-anchor': 'middle', fill: '#333333' }),
-      );
-      return [...bars, ...words];
+      return [...bars, ...labels.draw(group.name, middle, room)];
     }),
     ...(mark === undefined ? [] : markLine(mark, room)),
   ]);
+}
+
+interface Labels {
+  /** The room under the plot that the highest of them needs, in lines. */
+  readonly labelLines: number;
+  readonly draw: (name: string, middle: number, room: Room) => string[];
+}
+
+function labelsOf(groups: readonly BarGroup[], groupWidth: number): Labels {
+  const wrapped = new Map(groups.map(({ name }) => [name, wrapWords(name, lettersIn(groupWidth))]));
+  const fill = '#333333';
+  if ([...wrapped.values()].flat().every((line) => widthOf(line) <= groupWidth * OVERHANG)) {
+    return {
+      labelLines: Math.max(1, ...[...wrapped.values()].map((lines) => lines.length)),
+      draw: (name, middle, { bottom }) =>
+        wrapped.get(name)!.map((line, row) => text(line, { x: middle, y: bottom + 16 + row * LINE_HEIGHT, 'text-anchor': 'middle', fill })),
+    };
+  }
+  const longest = Math.max(...groups.map(({ name }) => widthOf(name)));
+  return {
+    labelLines: Math.ceil((longest * Math.sin((SLANT_DEGREES * Math.PI) / 180)) / LINE_HEIGHT),
+    draw: (name, middle, { bottom }) => {
+      const [x, y] = [middle + 4, bottom + 14];
+      return [text(name, { x, y, transform: `rotate(-${SLANT_DEGREES} ${coordinate(x)} ${coordinate(y)})`, 'text-anchor': 'end', fill })];
+    },
+  };
 }
 
 /** The words stand beside the legend: over the line there may be bars. */

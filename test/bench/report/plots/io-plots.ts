@@ -136,10 +136,17 @@ function snapshotsBehind(condition: string): number | null {
   return count === undefined ? null : Number(count);
 }
 
+/** The conditions of numbers of snapshots in the order of these, where they stood in another one. */
+function bySnapshots(conditions: readonly string[]): string[] {
+  const countOf = (condition: string): number => snapshotsBehind(condition) ?? -1;
+  const counted = conditions.filter((condition) => countOf(condition) >= 0).toSorted((a, b) => countOf(a) - countOf(b));
+  return conditions.map((condition) => (countOf(condition) < 0 ? condition : counted.shift()!));
+}
+
 function ratiosByState(io: readonly Measurement[]): Plot | null {
   const series = [RANDOM_WRITE, RANDOM_READ];
   const random = io.filter(({ workload, figure }) => series.includes(workload) && figure === 'throughput');
-  const groups = distinct(random, 'condition').map((condition) => ({
+  const groups = bySnapshots(distinct(random, 'condition')).map((condition) => ({
     name: condition,
     bars: series.map((workload): Spread | null => {
       const of = (subject: string): readonly number[] => samplesOf(random, { workload, condition, subject });

@@ -78,6 +78,27 @@ describe('a plot of bars', () => {
   });
 });
 
+describe('the labels of groups of bars', () => {
+  const labelled = (...names: readonly string[]): (string | undefined)[] => {
+    const svg = parseXml(drawBars({ ...barPlot, groups: names.map((name) => ({ name, bars: [spread(1)] })) }));
+    const words = new Set(names.flatMap((name) => [name, ...name.split(' ')]));
+    return elementsOf(svg)
+      .filter(({ name, text }) => name === 'text' && words.has(text))
+      .map(({ attributes }) => attributes.get('transform'));
+  };
+
+  test('stand upright as long as each fits under its group', () => {
+    expect(labelled('full', 'just after')).toEqual([undefined, undefined]);
+  });
+
+  test('all stand aslant where a word of one does not fit', () => {
+    const names = Array.from({ length: 16 }, (_, index) => `fragmented ${'abcdefghijklmnop'[index]}`);
+    const transforms = labelled('full', ...names);
+    expect(transforms).toHaveLength(17);
+    expect(transforms.every((transform) => transform?.startsWith('rotate('))).toBe(true);
+  });
+});
+
 describe('a plot of lines', () => {
   test.each([
     ['over a number', linePlot],
@@ -175,6 +196,21 @@ describe('the plots of a run', () => {
       'database-sqlite',
     ]);
     for (const { svg } of plots) expect(numbersOf(parseXml(svg)).every(Number.isFinite)).toBe(true);
+  });
+
+  test('have the states in the order of their snapshots, wherever these were measured', () => {
+    const states = ['full', 'fresh', 'after 1000 snapshots', 'clone', 'after 10 snapshots'];
+    const measured = states.flatMap((condition) =>
+      io
+        .slice(0, 1)
+        .concat(io.slice(15, 16))
+        .map((one) => ({ ...one, condition })),
+    );
+    const { svg } = plotsOf(measured).find(({ name }) => name === 'io-states')!;
+    const words = textsOf(parseXml(svg)).join(' ');
+    const places = ['full', 'fresh', 'after 10 snapshots', 'clone', 'after 1000 snapshots'].map((state) => words.indexOf(state));
+    expect(places).toEqual(places.toSorted((a, b) => a - b));
+    expect(places[0]).toBeGreaterThanOrEqual(0);
   });
 
   test('are none where nothing was measured', () => {
