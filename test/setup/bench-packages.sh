@@ -9,6 +9,7 @@ PATH=$PATH:/usr/sbin:/sbin:$(echo /usr/lib/postgresql/*/bin | tr ' ' ':')
 programs='
 qemu-storage-daemon:qemu-system-common
 qemu-img:qemu-utils
+dmsetup:dmsetup
 cc:gcc
 /usr/include/liburing.h:liburing-dev
 initdb:postgresql

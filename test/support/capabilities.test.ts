@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { describeIf, hasFileSystem, hasPrograms } from './capabilities.ts';
+import { describeIf, hasDeviceMapperTarget, hasFileSystem, hasPrograms } from './capabilities.ts';
 
 describe('capabilities', () => {
   test('a program that every machine has is found', () => {
@@ -12,6 +12,10 @@ describe('capabilities', () => {
 
   test('the answer about a file system is a reason or nothing', () => {
     expect([undefined, 'the kernel has no btrfs']).toContain(hasFileSystem('btrfs').lack);
+  });
+
+  test('so is that about a target of the device mapper, which no kernel has by this name', () => {
+    expect(hasDeviceMapperTarget('no-such-target').lack).toContain('no-such-target');
   });
 
   test('with all capabilities a suite is an ordinary one', () => {

@@ -14,6 +14,7 @@ export {
   csiSanityPath,
   hasCommand,
   hasCsiSanity,
+  hasDeviceMapperTarget,
   hasFileSystem,
   hasHelm,
   hasPrograms,

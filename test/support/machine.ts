@@ -49,6 +49,21 @@ export function hasFileSystem(type: 'ext4' | 'xfs' | 'btrfs'): Capability {
   return { lack: kernelFileSystems().includes(type) ? undefined : `the kernel has no ${type}` };
 }
 
+/** The kernel's device mapper has this target, after loading its module where it has one. */
+export function hasDeviceMapperTarget(target: string): Capability {
+  const run = (program: string, ...words: readonly string[]): string => {
+    try {
+      return execFileSync(program, words, { stdio: ['ignore', 'pipe', 'ignore'], timeout: 10_000, env: { PATH: searchPath } }).toString();
+    } catch {
+      // Without a module it may be in the kernel itself, and without a device mapper there is no target.
+      return '';
+    }
+  };
+  run('modprobe', '-q', `dm-${target}`);
+  const targets = run('dmsetup', 'targets').split('\n');
+  return { lack: targets.some((line) => line.startsWith(`${target} `)) ? undefined : `the kernel's device mapper has no ${target}` };
+}
+
 /** The command is built. `make test` does that; a single suite started by hand does not. */
 export function hasCommand(): Capability {
   return { lack: existsSync(join(repository, 'dist/main.js')) ? undefined : 'not built: run make build' };

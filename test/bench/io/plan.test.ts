@@ -31,7 +31,7 @@ describe.each(extents)('The %s plan', (extent) => {
 test('The full plan measures every state, and every peer in each of them', () => {
   const places = plan.flatMap((stage) => placesOf(rowsOf(stage, 'full')));
   const left = Object.keys(states).flatMap((state) =>
-    ['loop', 'chunkstore', 'qcow2', 'xfs-reflink', 'btrfs']
+    ['loop', 'chunkstore', 'qcow2', 'xfs-reflink', 'btrfs', 'dm-thin']
       .filter((subject) => !places.some((place) => place.subject === subject && place.state === state))
       .map((subject) => `${subject} ${state}`),
   );

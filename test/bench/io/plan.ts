@@ -31,7 +31,7 @@ export interface Place {
 }
 
 const ours = ['loop', 'chunkstore'] as const;
-const peers = ['qcow2', 'xfs-reflink', 'btrfs'] as const;
+const peers = ['qcow2', 'xfs-reflink', 'btrfs', 'dm-thin'] as const;
 const all = [...ours, ...peers] as const;
 
 /** What matters most comes first. */

@@ -1,7 +1,7 @@
 /** What is compared: ways to have block devices with snapshots on one disk, each set up as fast as its users would have
  * it; and two without snapshots, which say what the disk and what FUSE leave for them. */
 
-export type SubjectName = 'chunkstore' | 'loop' | 'pass-through' | 'qcow2' | 'xfs-reflink' | 'btrfs';
+export type SubjectName = 'chunkstore' | 'loop' | 'pass-through' | 'qcow2' | 'xfs-reflink' | 'btrfs' | 'dm-thin';
 
 export type Ability = 'snapshot' | 'clone' | 'revert' | 'defragment';
 

@@ -30,6 +30,7 @@ const KNOWN: Readonly<Record<string, string>> = {
   qcow2: '#d55e00',
   'xfs-reflink': '#009e73',
   btrfs: '#cc79a7',
+  'dm-thin': '#56b4e9',
 };
 
 const WIDTH = 800;
